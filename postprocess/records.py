@@ -1,0 +1,135 @@
+"""The rows that completions become, each beside the Arrow schema of its table: edits and findings."""
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+import pyarrow as pa
+
+from chunkers.records import Category, table_schema
+
+
+class EditStatus(StrEnum):
+    """What code decided about one proposed edit."""
+
+    ANCHORED = "anchored"
+    """It has a place in the document and passed every guard."""
+    REJECTED = "rejected"
+    """It could not be anchored, or a guard refused it; `reason` says which."""
+
+
+class FindingStatus(StrEnum):
+    """What code suggests a person do with a finding."""
+
+    ACCEPTED = "accepted"
+    """Confidence at or above the threshold for applying."""
+    SUGGESTED = "suggested"
+    """Worth a look."""
+    CONFLICT = "conflict"
+    """Overlaps a surer finding with another replacement; never applied unless a person decides so."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Edit:
+    """A proposed replacement of `[start, end)` of a document, by one proposer."""
+
+    edit_id: str
+    """Hash of doc_id, start, end, original, replacement and proposer."""
+    doc_id: str
+    start: int | None
+    """Code points; None for an edit that could not be anchored."""
+    end: int | None
+    original: str
+    """What stands at the span (anchored), or the quote that the model gave (not anchored)."""
+    replacement: str
+    category: Category
+    message: str
+    """Why, in one sentence; may be empty."""
+    proposer: str
+    """`harper:AnA`, `doubled_words`, `smollm2-135m/score`, `qwen3-8b/edits`."""
+    row_key: str | None
+    """The call it came from; None for a rule."""
+    score: float | None
+    """Gain in log-probability (nats) of the text with the edit over the text without, where a model scored it."""
+    confidence: float
+    """0 to 1: the share of such edits that a human proofreader would make."""
+    status: EditStatus
+    reason: str | None
+    """snake_case reason of a rejection; None where anchored."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Finding:
+    """The collation of all anchored edits on one span with one replacement."""
+
+    finding_id: str
+    """Hash of doc_id, start, end and replacement."""
+    doc_id: str
+    start: int
+    end: int
+    line: int
+    """From 1, lines ended by \\n, \\r\\n or \\r."""
+    column: int
+    """From 1, in code points."""
+    chapter: str | None
+    """Text of the heading above it (level 1 or 2); None before the first."""
+    original: str
+    replacement: str
+    category: Category
+    message: str
+    votes: int
+    """Number of different proposers."""
+    proposers: tuple[str, ...]
+    """Sorted, unique."""
+    confidence: float
+    status: FindingStatus
+    context_before: str
+    """Up to 120 code points before the span, never across its block."""
+    context_after: str
+
+
+EDITS = table_schema(
+    "edits",
+    [
+        ("edit_id", pa.string()),
+        ("doc_id", pa.string()),
+        ("start", pa.int64()),
+        ("end", pa.int64()),
+        ("original", pa.string()),
+        ("replacement", pa.string()),
+        ("category", pa.string()),
+        ("message", pa.string()),
+        ("proposer", pa.string()),
+        ("row_key", pa.string()),
+        ("score", pa.float64()),
+        ("confidence", pa.float64()),
+        ("status", pa.string()),
+        ("reason", pa.string()),
+    ],
+    nullable=frozenset({"start", "end", "row_key", "score", "reason"}),
+)
+"""Sorted by doc_id, start (None last), end, replacement, proposer, edit_id."""
+
+FINDINGS = table_schema(
+    "findings",
+    [
+        ("finding_id", pa.string()),
+        ("doc_id", pa.string()),
+        ("start", pa.int64()),
+        ("end", pa.int64()),
+        ("line", pa.int64()),
+        ("column", pa.int64()),
+        ("chapter", pa.string()),
+        ("original", pa.string()),
+        ("replacement", pa.string()),
+        ("category", pa.string()),
+        ("message", pa.string()),
+        ("votes", pa.int32()),
+        ("proposers", pa.list_(pa.string())),
+        ("confidence", pa.float64()),
+        ("status", pa.string()),
+        ("context_before", pa.string()),
+        ("context_after", pa.string()),
+    ],
+    nullable=frozenset({"chapter"}),
+)
+"""Sorted by doc_id, start, end, replacement."""
