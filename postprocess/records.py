@@ -5,7 +5,7 @@ from enum import StrEnum
 
 import pyarrow as pa
 
-from chunkers.records import Category, table_schema
+from chunkers.records import Category, hash_id, table_schema
 
 
 class EditStatus(StrEnum):
@@ -85,6 +85,16 @@ class Finding:
     context_before: str
     """Up to 120 code points before the span, never across its block."""
     context_after: str
+
+
+def name_edit(doc_id: str, start: int | None, end: int | None, original: str, replacement: str, proposer: str) -> str:
+    """The edit_id. Two samples of one model may give the same edit: one id, two rows."""
+    return hash_id(doc_id, "" if start is None else start, "" if end is None else end, original, replacement, proposer)
+
+
+def name_finding(doc_id: str, start: int, end: int, replacement: str) -> str:
+    """The finding_id."""
+    return hash_id(doc_id, start, end, replacement)
 
 
 EDITS = table_schema(
