@@ -1,0 +1,146 @@
+"""What an edit may not touch and may not become.
+
+Owns the refusal of anchored edits. Every edit that comes in goes out, kept or rejected with one reason; the first guard that refuses
+gives it, in the order of `_refuse_edit`.
+"""
+
+import re
+import unicodedata
+from bisect import bisect_right
+from collections import Counter
+from collections.abc import Iterable
+from dataclasses import replace
+
+from chunkers.records import Document
+from postprocess.records import Edit, EditStatus
+from postprocess.variants import is_restyle
+
+MAX_GROWN_CHARS = 60
+"""A replacement (or a deletion) over this many code points is too large where it is over three times the other side."""
+MAX_SENTENCE_SHARE = 0.6
+"""Of its sentence's code points, for changes over MAX_GROWN_CHARS."""
+
+_MARKUP = frozenset("*_[]()#|<>\\`$")
+_LINE_MARKER = re.compile(r"[ \t]*(?:[-+=~]|\d{1,9}[.)]|\t| {4})")
+_SENTENCE_END = re.compile(r"[.!?…][”’\"')\]]*\s|\n\s*\n|\r\n\s*\r\n")
+_SENTENCE_REACH_CHARS = 600
+_NO_GLUE = frozenset(" \t\n\r.,;:!?…)]}”’\"'»—–")
+
+
+class GuardError(ValueError):
+    """Edits that do not belong to the document they are guarded with."""
+
+
+def guard_edits(edits: Iterable[Edit], document: Document, *, restylers: frozenset[str] = frozenset()) -> list[Edit]:
+    """The same edits in the same order, each anchored as it was or rejected with a reason; rejected ones pass unchanged.
+
+    Proposers in `restylers` may change regional spellings and contractions, as rules for consistency within one book do.
+    Raises GuardError for an edit of another document.
+    """
+    ends = [span.end for span in document.protected]
+    guarded = []
+    for edit in edits:
+        if edit.doc_id != document.doc_id:
+            raise GuardError(
+                f"edit {edit.edit_id[:8]} is of document {edit.doc_id[:8]}, not of {document.path}; "
+                "edits are guarded document by document; group them by doc_id first."
+            )
+        reason = None if edit.status is EditStatus.REJECTED else _refuse_edit(edit, document, ends, edit.proposer in restylers)
+        guarded.append(replace(edit, status=EditStatus.REJECTED, reason=reason) if reason else edit)
+    return guarded
+
+
+def _refuse_edit(edit: Edit, document: Document, ends: list[int], may_restyle: bool) -> str | None:
+    text = document.text
+    if (
+        edit.start is None
+        or edit.end is None
+        or not 0 <= edit.start <= edit.end <= len(text)
+        or text[edit.start : edit.end] != edit.original
+    ):
+        return "stale_offset"
+    if edit.original == edit.replacement:
+        return "no_change"
+    if _has_bad_characters(edit.original, edit.replacement):
+        return "bad_characters"
+    if kind := _find_protected(edit, edit.start, edit.end, document, ends):
+        return f"protected_{kind}"
+    if _changes_markup(edit, edit.start, document):
+        return "markup_changed"
+    if not may_restyle and is_restyle(edit.original, edit.replacement):
+        return "restyle"
+    if _is_too_large(edit, edit.start, edit.end, text):
+        return "too_large"
+    return None
+
+
+def _has_bad_characters(original: str, replacement: str) -> bool:
+    """Control and format characters, lone surrogates and U+FFFD, unless the original already has them; tab and newlines are none."""
+    return any(
+        char == "\ufffd" or (char not in "\t\n\r" and unicodedata.category(char) in ("Cc", "Cf", "Cs"))
+        for char in set(replacement) - set(original)
+    )
+
+
+def _find_protected(edit: Edit, start: int, end: int, document: Document, ends: list[int]) -> str | None:
+    """Kind of the protected span that the edit overlaps, stands in, or would grow or join by standing right beside it."""
+    text, spans = document.text, document.protected
+    index = bisect_right(ends, start)
+    if index < len(spans) and (spans[index].start < end or spans[index].start < start):
+        return spans[index].kind
+    if index and spans[index - 1].end == start:
+        after = (edit.replacement + text[end : end + 1])[:1]
+        if _is_glued(after, was=(edit.original + text[end : end + 1])[:1], is_insertion=start == end):
+            return spans[index - 1].kind
+    if index < len(spans) and spans[index].start == end:
+        before = (text[max(0, start - 1) : start] + edit.replacement)[-1:]
+        if _is_glued(before, was=(text[max(0, start - 1) : start] + edit.original)[-1:], is_insertion=start == end, is_before=True):
+            return spans[index].kind
+    return None
+
+
+def _is_glued(char: str, *, was: str, is_insertion: bool, is_before: bool = False) -> bool:
+    """Whether `char` beside a span reads as a part of it, and did not so before."""
+    if not _glues(char, is_before):
+        return False
+    return is_insertion or not _glues(was, is_before)
+
+
+def _glues(char: str, is_before: bool) -> bool:
+    if is_before:
+        return char.isalnum()
+    return bool(char) and char not in _NO_GLUE and not char.isspace()
+
+
+def _changes_markup(edit: Edit, start: int, document: Document) -> bool:
+    old, new = edit.original, edit.replacement
+    if any(old.count(newline) != new.count(newline) for newline in "\n\r"):
+        return True
+    if document.format != "markdown":
+        return False
+    if Counter(char for char in old if char in _MARKUP) != Counter(char for char in new if char in _MARKUP):
+        return True
+    line_start = max(document.text.rfind("\n", 0, start), document.text.rfind("\r", 0, start)) + 1
+    if document.text[line_start:start].strip():
+        return False
+    tail = document.text[start + len(old) : start + len(old) + 12]
+    lead = document.text[line_start:start]
+    return bool(_LINE_MARKER.match(lead + new + tail)) != bool(_LINE_MARKER.match(lead + old + tail))
+
+
+def _is_too_large(edit: Edit, start: int, end: int, text: str) -> bool:
+    shorter, longer = sorted((len(edit.original), len(edit.replacement)))
+    if longer <= MAX_GROWN_CHARS:
+        return False
+    if longer > 3 * shorter:
+        return True
+    return len(edit.original) > MAX_SENTENCE_SHARE * _measure_sentences(text, start, end)
+
+
+def _measure_sentences(text: str, start: int, end: int) -> int:
+    """Code points of the sentences that the span touches, looked for no further than _SENTENCE_REACH_CHARS."""
+    floor = max(0, start - _SENTENCE_REACH_CHARS)
+    first = max((match.end() for match in _SENTENCE_END.finditer(text, floor, start)), default=floor)
+    closing = _SENTENCE_END.search(text, max(start, end - 1), min(len(text), end + _SENTENCE_REACH_CHARS))
+    last = closing.end() if closing else min(len(text), end + _SENTENCE_REACH_CHARS)
+    return last - first
