@@ -61,7 +61,7 @@ def rebuild_text(chunks: Iterable[Chunk]) -> str:
         doc_id = doc_id or chunk.doc_id
         if chunk.doc_id != doc_id or chunk.start != position or chunk.end - chunk.start != len(chunk.text):
             raise AssembleError(
-                f"chunk {chunk.chunk_index} of document {chunk.doc_id[:8]} has {len(chunk.text)} code points for {chunk.start}:{chunk.end}, "
+                f"chunk {chunk.chunk_index} of {chunk.doc_id[:8]} has {len(chunk.text)} code points at {chunk.start}:{chunk.end}, "
                 f"after {position} of document {doc_id[:8]}; the chunks of one document, in order, tile it; read its shard again."
             )
         pieces.append(chunk.text)

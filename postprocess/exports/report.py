@@ -1,0 +1,96 @@
+"""What a report says, before it takes a form: the run, its documents, its findings, and how they compare with a human's corrections."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from enum import StrEnum
+
+from chunkers.records import Category
+from postprocess.records import Finding
+
+
+class Band(StrEnum):
+    """How sure a finding is, for tables."""
+
+    SURE = "0.8 and over"
+    LIKELY = "0.5 to 0.8"
+    UNSURE = "under 0.5"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ReportDocument:
+    """A document as a reader of the report knows it."""
+
+    doc_id: str
+    name: str
+    """Short name: the file's, without its folder."""
+    title: str | None
+    num_words: int
+    num_chars: int
+    """Code points; a finding's offset over this is its place in the document's map."""
+    notes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TruthItem:
+    """One correction that a human made, and whether the run found it."""
+
+    doc_id: str
+    line: int
+    original: str
+    replacement: str
+    category: Category
+    is_found: bool
+    context_before: str = ""
+    context_after: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SummaryLine:
+    """One measured fact of the run, such as «tokens a second» and «412»."""
+
+    label: str
+    value: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ReportData:
+    """Everything a report shows; nothing in it depends on when or where it is written."""
+
+    title: str
+    run: str
+    """Name of the run; a file of decisions carries it."""
+    flow: str
+    model: str
+    """As shown: `qwen3-8b`, `smollm2-135m + rules`."""
+    documents: tuple[ReportDocument, ...]
+    """In the order in which they are shown; every finding is of one of them."""
+    findings: tuple[Finding, ...]
+    min_accept: float
+    """The threshold that separates accepted from suggested."""
+    summary: tuple[SummaryLine, ...] = ()
+    truth: tuple[TruthItem, ...] | None = None
+    """A human's corrections of the same documents; None where there are none to compare with."""
+
+
+def find_band(confidence: float) -> Band:
+    return Band.SURE if confidence >= 0.8 else Band.LIKELY if confidence >= 0.5 else Band.UNSURE
+
+
+def report_counts(findings: Iterable[Finding]) -> dict[Category, dict[Band, int]]:
+    """Number of findings by category and band: every category that occurs, in the order of Category, with every band in order."""
+    counts: dict[Category, dict[Band, int]] = {category: dict.fromkeys(Band, 0) for category in Category}
+    for finding in findings:
+        counts[finding.category][find_band(finding.confidence)] += 1
+    return {category: bands for category, bands in counts.items() if any(bands.values())}
+
+
+def order_report(report: ReportData) -> list[Finding]:
+    """The report's findings by document in the report's order, start, end, replacement. Raises ValueError for an unknown document."""
+    ranks = {document.doc_id: rank for rank, document in enumerate(report.documents)}
+    for finding in report.findings:
+        if finding.doc_id not in ranks:
+            raise ValueError(
+                f"finding {finding.finding_id[:8]} is of document {finding.doc_id[:8]}, which the report does not list; "
+                "a report lists every document of its findings; add it to ReportData.documents."
+            )
+    return sorted(report.findings, key=lambda f: (ranks[f.doc_id], f.start, f.end, f.replacement))
