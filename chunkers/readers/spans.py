@@ -1,0 +1,54 @@
+"""Spans that stand in any kind of text: addresses, directives, stray bytes; and how overlapping spans become disjoint ones."""
+
+import re
+from collections.abc import Iterable, Iterator
+
+from chunkers.readers.decode import STRAYS
+from chunkers.records import Span
+
+_URL = re.compile(r"\b(?:https?|ftp|file|mailto|doi|urn|isbn):[^\s<>\"“”{}|\\^`]+|\bwww\.[^\s<>\"“”{}|\\^`]+", re.IGNORECASE)
+_EMAIL = re.compile(r"(?<![\w.+-])[\w.+-]{1,64}@[A-Za-z0-9][A-Za-z0-9-]{0,62}(?:\.[A-Za-z0-9][A-Za-z0-9-]{0,62}){1,8}")
+_URL_TAIL = re.compile(r"[.,:;!?'’”»*_~]+$|&[a-z]+;$")
+
+
+def find_addresses(text: str) -> Iterator[Span]:
+    """Bare URLs and e-mail addresses, without the punctuation of the sentence around them (GitHub's autolink rule)."""
+    for match in _URL.finditer(text):
+        address = match.group()
+        while True:
+            trimmed = _URL_TAIL.sub("", address)
+            if trimmed.endswith(")") and trimmed.count(")") > trimmed.count("("):
+                trimmed = trimmed[:-1]
+            if trimmed.endswith("]") and trimmed.count("]") > trimmed.count("["):
+                trimmed = trimmed[:-1]
+            if trimmed == address:
+                break
+            address = trimmed
+        if not address.endswith(":"):
+            yield Span(start=match.start(), end=match.start() + len(address), kind="url")
+    if "@" in text:
+        for match in _EMAIL.finditer(text):
+            yield Span(start=match.start(), end=match.end(), kind="url")
+
+
+def find_strays(text: str) -> Iterator[Span]:
+    """Code points that stand for bytes that are not valid UTF-8."""
+    for match in STRAYS.finditer(text):
+        yield Span(start=match.start(), end=match.end(), kind="encoding")
+
+
+def merge_spans(spans: Iterable[Span]) -> tuple[Span, ...]:
+    """Disjoint spans that cover the same text, sorted; where two overlap the one that starts first (then the longer) keeps its kind.
+
+    Spans of one kind that touch become one.
+    """
+    merged: list[Span] = []
+    end = 0
+    for span in sorted(spans, key=lambda span: (span.start, -span.end, span.kind)):
+        if span.end > end:
+            if merged and merged[-1].kind == span.kind and merged[-1].end >= span.start:
+                merged[-1] = Span(start=merged[-1].start, end=span.end, kind=span.kind)
+            else:
+                merged.append(span if span.start >= end else Span(start=end, end=span.end, kind=span.kind))
+            end = span.end
+    return tuple(merged)
