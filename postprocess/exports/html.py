@@ -1,0 +1,130 @@
+"""The findings of a run as one page that needs nothing else: no network, no other file.
+
+Owns what goes into report.html and that none of it can act: every text is escaped or data, and the page's policy lets only its own
+script and style in, by their hashes.
+"""
+
+import json
+from base64 import b64encode
+from collections.abc import Iterable
+from hashlib import sha256
+from html import escape
+from importlib.resources import files
+from string import Template
+
+from chunkers.records import Category
+from postprocess.collate import MAX_CONTEXT_CHARS
+from postprocess.exports.report import ReportData, order_report
+from postprocess.records import Finding
+
+
+def render_html(report: ReportData) -> str:
+    """The whole page; the same report gives the same characters. Lone surrogates, as in odd file names, become U+FFFD.
+
+    Raises ValueError for a finding whose document the report does not list.
+    """
+    findings = order_report(report)
+    style, script = _read_part("report.css"), _read_part("report.js")
+    page = Template(_read_part("report.html")).substitute(
+        page_title=escape(f"{report.title}: {len(findings):,} findings"),
+        title=escape(report.title),
+        flow=escape(report.flow),
+        facts="".join(f"<div><dt>{escape(label)}</dt><dd>{escape(value)}</dd></div>" for label, value in _list_facts(report)),
+        notes=_render_notes(report),
+        style=style,
+        style_hash=_hash_source(style),
+        script=script,
+        script_hash=_hash_source(script),
+        data=_dump_data(report, findings),
+    )
+    return page.encode("utf-8", "surrogatepass").decode("utf-8", "replace")
+
+
+def cut_context(finding: Finding) -> tuple[str, str]:
+    """Text before and after a finding, where it was cut down to a whole word and marked with an ellipsis."""
+    before, after = finding.context_before, finding.context_after
+    if len(before) >= MAX_CONTEXT_CHARS:
+        before = "…" + (before.split(maxsplit=1)[-1:] or [""])[0] + before[len(before.rstrip()) :]
+    if len(after) >= MAX_CONTEXT_CHARS:
+        after = after[: len(after) - len(after.lstrip())] + (after.rsplit(maxsplit=1)[:1] or [""])[0].lstrip() + "…"
+    return before, after
+
+
+def _list_facts(report: ReportData) -> Iterable[tuple[str, str]]:
+    if len(report.documents) > 1:
+        yield "documents", f"{len(report.documents):,}"
+    yield "words", f"{sum(document.num_words for document in report.documents):,}"
+    yield "findings", f"{len(report.findings):,}"
+    num_sure = sum(finding.confidence >= report.min_accept for finding in report.findings)
+    yield f"at {report.min_accept:g} and over", f"{num_sure:,}"
+    yield "model", report.model
+    yield from ((line.label, line.value) for line in report.summary)
+    yield "run", report.run
+
+
+def _render_notes(report: ReportData) -> str:
+    notes = "".join(
+        f"<li><bdi>{escape(document.name)}</bdi>: {escape(note)}</li>" for document in report.documents for note in document.notes
+    )
+    return f'<ul class="notes">{notes}</ul>' if notes else ""
+
+
+def _dump_data(report: ReportData, findings: list[Finding]) -> str:
+    indexes = {document.doc_id: index for index, document in enumerate(report.documents)}
+    present = {finding.category for finding in findings}
+    data = {
+        "run": report.run,
+        "digest": sha256("".join(finding.finding_id for finding in findings).encode()).hexdigest()[:16],
+        "minAccept": report.min_accept,
+        "categories": [category for category in Category if category in present],
+        "documents": [
+            {"name": document.name, "title": document.title, "chars": document.num_chars, "words": document.num_words}
+            for document in report.documents
+        ],
+        "findings": [_dump_finding(finding, indexes) for finding in findings],
+        "truth": report.truth
+        and [
+            {
+                "document": indexes[item.doc_id],
+                "line": item.line,
+                "original": item.original,
+                "replacement": item.replacement,
+                "category": item.category,
+                "isFound": item.is_found,
+                "before": item.context_before,
+                "after": item.context_after,
+            }
+            for item in report.truth
+        ],
+    }
+    text = json.dumps(data, ensure_ascii=False, separators=(",", ":"))
+    # Inside a script element only `<` can end the data or open a comment
+    return text.replace("<", "\\u003c")
+
+
+def _dump_finding(finding: Finding, indexes: dict[str, int]) -> dict[str, object]:
+    before, after = cut_context(finding)
+    return {
+        "id": finding.finding_id,
+        "document": indexes[finding.doc_id],
+        "start": finding.start,
+        "line": finding.line,
+        "chapter": finding.chapter,
+        "original": finding.original,
+        "replacement": finding.replacement,
+        "category": finding.category,
+        "message": finding.message,
+        "proposers": finding.proposers,
+        "confidence": finding.confidence,
+        "status": finding.status,
+        "before": before,
+        "after": after,
+    }
+
+
+def _read_part(name: str) -> str:
+    return files("postprocess.exports").joinpath(name).read_text(encoding="utf-8")
+
+
+def _hash_source(source: str) -> str:
+    return "sha256-" + b64encode(sha256(source.encode()).digest()).decode()
