@@ -5,7 +5,7 @@ Owns no judgement: most candidates are wrong, a model or a rule's measured preci
 
 from collections.abc import Callable, Iterable, Iterator
 
-from chunkers.candidates import articles, capitals, confusion, doubled, harper, names, punctuation, quotes, small_words, spacing
+from chunkers.candidates import articles, capitals, confusion, doubled, harper, names, punctuation, quotes, small_words, spacing, spelling
 from chunkers.candidates.harper import guess_dialect
 from chunkers.candidates.prose import Prose
 from chunkers.records import Candidate, Document
@@ -16,6 +16,7 @@ DETECTORS: tuple[Callable[[Prose], Iterable[Candidate]], ...] = (
     articles.find,
     confusion.find,
     small_words.find,
+    spelling.find,
     names.find,
     spacing.find,
     punctuation.find,

@@ -1,5 +1,7 @@
 """Other forms of a word: number, tense, person, possessive, and the endings that turn one kind of word into another."""
 
+from functools import cache
+
 from chunkers.candidates.lexicon import Lexicon
 from chunkers.candidates.wordlists import map_sets, read_rows
 
@@ -57,7 +59,7 @@ _MIN_STEM = 3
 
 def list_forms(word: str, lexicon: Lexicon) -> list[str]:
     """Known forms of a word in lower case, the word itself left out; likelier endings first."""
-    forms: dict[str, None] = dict.fromkeys(map_sets(read_rows("irregular")).get(word, ()))
+    forms: dict[str, None] = dict.fromkeys(map_irregular().get(word, ()))
     if word.endswith("'s"):
         base = word.removesuffix("'s")
         forms.update(dict.fromkeys((base, base + "s")))
@@ -75,6 +77,12 @@ def list_forms(word: str, lexicon: Lexicon) -> list[str]:
             forms[word.removesuffix("s") + "'s"] = None
     forms.pop(word, None)
     return list(forms)
+
+
+@cache
+def map_irregular() -> dict[str, tuple[str, ...]]:
+    """Each irregular form to the others of its word."""
+    return map_sets(read_rows("irregular"))
 
 
 def _stems(word: str) -> list[str]:

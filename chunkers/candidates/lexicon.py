@@ -62,6 +62,12 @@ class Lexicon:
                 left = word
         return score + self.log_pair(left, after)
 
+    def log_between(self, before: str | None, word: str, after: str | None) -> float:
+        """`log_chain` of one word."""
+        if "'" in word:
+            return self.log_chain(before, (word,), after)
+        return self.log_pair(before, word) - self.words.get(word, _UNKNOWN) + self.log_pair(word, after)
+
     def gain(self, before: str | None, old: tuple[str, ...], new: tuple[str, ...], after: str | None) -> float:
         """How much likelier `new` is than `old` between its neighbours, in nats; pairs know little, so it only ranks."""
         return self.log_chain(before, new, after) - self.log_chain(before, old, after)

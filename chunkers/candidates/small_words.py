@@ -1,32 +1,53 @@
 """Small words that are missing or stand too often."""
 
 from collections.abc import Iterator
+from functools import cache
 
 from chunkers.candidates.lexicon import load_lexicon
 from chunkers.candidates.prose import Prose
 from chunkers.candidates.wordlists import read_rows, read_words
 from chunkers.records import Candidate, Category
 
-MIN_GAIN = {"small_words:missing": 0.0, "small_words:extra": 6.0}
-"""How much likelier, in nats, the text must become between the neighbours."""
+_ARTICLES = frozenset({"the", "a", "an"})
+MIN_GAIN = {
+    "small_words:missing_article": -0.5,
+    "small_words:missing": 1.5,
+    "small_words:extra_article": 5.25,
+    "small_words:extra": 8.25,
+}
+"""How much likelier, in nats, the text must become between the neighbours; set like those of `confusion`."""
 
 
 def find(prose: Prose) -> Iterator[Candidate]:
     """Yields insertions right before a word, with the space after them, and deletions of a word with the space after it."""
     lexicon = load_lexicon()
-    insertable = [(row[0], (row[0].lower(),)) for row in read_rows("small_words")]
-    deletable = read_words("deletable_words") | {key[0] for _, key in insertable}
+    deletable = read_words("deletable_words") | read_words("small_words")
     words = prose.words
     for index, word in enumerate(words):
-        if word.before is not None:
-            old = lexicon.log_pair(word.before, word.lower)
-            for text, key in insertable:
-                if lexicon.log_chain(word.before, key, word.lower) - old >= MIN_GAIN["small_words:missing"] and prose.is_free(
-                    word.start, word.start
-                ):
-                    yield prose.candidate(word.start, word.start, text + " ", Category.MISSING, "small_words:missing")
-        if word.lower in deletable and word.after is not None and not word.is_first:
-            gain = lexicon.gain(word.before, (word.lower,), (), word.after)
+        before, text = word.before, word.lower
+        if before is not None:
+            old = lexicon.log_pair(before, text)
+            for small in sorted(list_followers(before) & list_leaders(text)):
+                detector = "small_words:missing_article" if small in _ARTICLES else "small_words:missing"
+                if lexicon.log_between(before, small, text) - old >= MIN_GAIN[detector] and prose.is_free(word.start, word.start):
+                    inserted = "I " if small == "i" else small + " "
+                    yield prose.candidate(word.start, word.start, inserted, Category.MISSING, detector)
+        if text in deletable and word.after is not None and not word.is_first:
+            detector = "small_words:extra_article" if text in _ARTICLES else "small_words:extra"
             end = words[index + 1].start
-            if gain >= MIN_GAIN["small_words:extra"] and prose.is_free(word.start, end):
-                yield prose.candidate(word.start, end, "", Category.EXTRA, "small_words:extra")
+            if lexicon.gain(before, (text,), (), word.after) >= MIN_GAIN[detector] and prose.is_free(word.start, end):
+                yield prose.candidate(word.start, end, "", Category.EXTRA, detector)
+
+
+@cache
+def list_followers(word: str) -> frozenset[str]:
+    """The small words that are known to follow a word."""
+    pairs = load_lexicon().pairs
+    return frozenset(row[0].lower() for row in read_rows("small_words") if f"{word} {row[0].lower()}" in pairs)
+
+
+@cache
+def list_leaders(word: str) -> frozenset[str]:
+    """The small words that are known to stand before a word."""
+    pairs = load_lexicon().pairs
+    return frozenset(row[0].lower() for row in read_rows("small_words") if f"{row[0].lower()} {word}" in pairs)
