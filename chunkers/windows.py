@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from itertools import islice
 from zlib import crc32
 
-from chunkers.records import BlockKind, Chunk, Document, hash_id
+from chunkers.records import Block, BlockKind, Chunk, Document, hash_id
 from chunkers.sentences import iterate_boundaries, iterate_sentences, sentence_spans
 
 __all__ = ["block_texts", "sentence_spans", "window_document"]
@@ -22,9 +22,18 @@ MIN_MAX_TOKENS = 16
 """A code point can take several tokens; a smaller budget could be too small for one."""
 SPLIT_BATCH = 2048
 """Parts of a long block that are counted in one call."""
+NEAR_CHARS = 200
 _SPACE = re.compile(r"\s")
-_LINE = re.compile(r"[^\n]*+\n|[^\n]++")
 _JOINERS = "\u200d\ufe0e\ufe0f"
+
+
+@dataclass(frozen=True, slots=True)
+class _Part:
+    """A part of a block that is over the budget."""
+
+    start: int
+    end: int
+    num_tokens: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,8 +92,12 @@ def _iterate_units(document: Document, token_counts: Sequence[int], count_tokens
         if num_tokens <= max_tokens:
             yield _Unit(block.start, block.end, num_tokens, block.kind, *bounds)
             continue
-        for start, end, num_part in _split_block(document.text, block.start, block.end, block.kind, count_tokens, max_tokens):
-            yield _Unit(start, end, num_part, block.kind, *bounds)
+        if block.kind.is_prose:
+            parts = _split_prose(document.text, block, count_tokens, max_tokens)
+        else:
+            parts = _split_other(document.text, block, num_tokens, max_tokens)
+        for part in parts:
+            yield _Unit(part.start, part.end, part.num_tokens, block.kind, *bounds)
 
 
 def _find_run_ends(document: Document) -> list[int]:
@@ -98,16 +111,23 @@ def _find_run_ends(document: Document) -> list[int]:
     return ends[::-1]
 
 
-def _split_block(
-    text: str, start: int, end: int, kind: BlockKind, count_tokens: CountTokens, max_tokens: int
-) -> Iterator[tuple[int, int, int]]:
-    """Sentences of prose, lines of anything else; those over the budget are cut again at white space, or anywhere."""
-    parts = iterate_sentences(text, start, end) if kind.is_prose else (match.span() for match in _LINE.finditer(text, start, end))
+def _split_prose(text: str, block: Block, count_tokens: CountTokens, max_tokens: int) -> Iterator[_Part]:
+    """Sentences; those over the budget are cut again at white space, or anywhere."""
     # four code points a token is what English takes: longer slices would only be halved
-    slices = (piece for part in parts for piece in _slice_part(text, *part, 4 * max_tokens))
+    slices = (piece for span in iterate_sentences(text, block.start, block.end) for piece in _slice_part(text, *span, 4 * max_tokens))
     while batch := list(islice(slices, SPLIT_BATCH)):
-        for (first, last), num_tokens in zip(batch, count_tokens([text[first:last] for first, last in batch]), strict=True):
-            yield from _halve(text, first, last, num_tokens, count_tokens, max_tokens)
+        for (start, end), num_tokens in zip(batch, count_tokens([text[start:end] for start, end in batch]), strict=True):
+            yield from _halve(text, _Part(start, end, num_tokens), count_tokens, max_tokens)
+
+
+def _split_other(text: str, block: Block, num_tokens: int, max_tokens: int) -> Iterator[_Part]:
+    """Slices cut after white space where there is some. No model reads them: they share their block's tokens by length, uncounted."""
+    num_chars = block.end - block.start
+    taken = 0
+    for start, end in _slice_part(text, block.start, block.end, max(num_chars * (max_tokens - 1) // num_tokens, 1)):
+        upto = num_tokens * (end - block.start) // num_chars
+        yield _Part(start, end, upto - taken)
+        taken = upto
 
 
 def _slice_part(text: str, start: int, end: int, max_chars: int) -> Iterator[tuple[int, int]]:
@@ -118,15 +138,15 @@ def _slice_part(text: str, start: int, end: int, max_chars: int) -> Iterator[tup
     yield start, end
 
 
-def _halve(text: str, start: int, end: int, num_tokens: int, count_tokens: CountTokens, max_tokens: int) -> Iterator[tuple[int, int, int]]:
-    if num_tokens <= max_tokens or end - start < 2:
-        yield start, end, num_tokens
+def _halve(text: str, part: _Part, count_tokens: CountTokens, max_tokens: int) -> Iterator[_Part]:
+    if part.num_tokens <= max_tokens or part.end - part.start < 2:
+        yield part
         return
-    middle = (start + end) // 2
-    cut = _find_cut(text, start + 1, middle) if middle > start + 1 else start + 1
-    counts = count_tokens([text[start:cut], text[cut:end]])
-    yield from _halve(text, start, cut, counts[0], count_tokens, max_tokens)
-    yield from _halve(text, cut, end, counts[1], count_tokens, max_tokens)
+    middle = max((part.start + part.end) // 2, part.start + 1)
+    cut = _find_cut(text, part.start + 1, middle)
+    first, second = count_tokens([text[part.start : cut], text[cut : part.end]])
+    yield from _halve(text, _Part(part.start, cut, first), count_tokens, max_tokens)
+    yield from _halve(text, _Part(cut, part.end, second), count_tokens, max_tokens)
 
 
 def _find_cut(text: str, low: int, high: int) -> int:
@@ -217,7 +237,9 @@ def _context_after(text: str, end: int, run_end: int, max_chars: int) -> str:
     high = end + max_chars
     if high >= run_end:
         return text[end:run_end] if max_chars else ""
-    cut = None
-    for cut in iterate_boundaries(text, end, high):  # noqa: B007 - the last one
-        pass
-    return text[end : cut if cut is not None else _find_cut(text, end + 1, high) if high > end else end]
+    # nearly always the last boundary is near the end
+    for low in (max(end, high - NEAR_CHARS), end):
+        cut = max(iterate_boundaries(text, low, high), default=None)
+        if cut is not None:
+            return text[end:cut]
+    return text[end : _find_cut(text, end + 1, high)] if max_chars else ""

@@ -5,8 +5,10 @@ nothing of stays as it is.
 """
 
 import re
+from bisect import bisect_left, bisect_right
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
+from operator import attrgetter
 
 from markdown_it import MarkdownIt
 from markdown_it.token import Token
@@ -62,7 +64,9 @@ _DIRECTIVE = re.compile(
     r"|\[!(?:NOTE|TIP|IMPORTANT|WARNING|CAUTION)\]",
     re.DOTALL | re.MULTILINE,
 )
-_TEX_BLOCK = re.compile(r"\\begin\{([a-zA-Z]{1,30}\*?)\}.{0,10000}?\\end\{\1\}", re.DOTALL)
+_TEX_EDGE = re.compile(r"\\(begin|end)\{([a-zA-Z]{1,30}\*?)\}")
+_MAX_TEX_CHARS = 20_000
+_content_start = attrgetter("content_start")
 _REFERENCE = re.compile(r"[ \t>]*\[[^\]]+\]:")
 
 
@@ -137,7 +141,7 @@ def parse_markdown(decoded: Decoded, *, doc_id: str, path: str) -> Document:
             spans.append(Span(start=start, end=start + length, kind=str(kind)))
     spans.extend(find_addresses(lines.text))
     spans.extend(find_strays(lines.text))
-    spans.extend(Span(start=match.start(), end=match.end(), kind="math") for match in _TEX_BLOCK.finditer(lines.text))
+    spans.extend(_find_tex(lines.text))
     spans.extend(_find_directives(lines.text))
 
     fields = {name.lower(): value.strip("\"'") for name, value in _FRONT_FIELD.findall(front.group() if front else "")}
@@ -295,21 +299,15 @@ def _locate_cell(lines: Lines, line: int, content: str, cursor: int | None) -> l
 
 
 def _map_start(segments: Sequence[_Segment], offset: int) -> int:
-    best = segments[0]
-    for segment in segments:
-        if segment.content_start > offset:
-            break
-        best = segment
-    return best.start + min(max(offset - best.content_start, 0), best.length)
+    return _map_within(segments[max(bisect_right(segments, offset, key=_content_start) - 1, 0)], offset)
 
 
 def _map_end(segments: Sequence[_Segment], offset: int) -> int:
-    best = segments[0]
-    for segment in segments:
-        if segment.content_start >= offset:
-            break
-        best = segment
-    return best.start + min(max(offset - best.content_start, 0), best.length)
+    return _map_within(segments[max(bisect_left(segments, offset, key=_content_start) - 1, 0)], offset)
+
+
+def _map_within(segment: _Segment, offset: int) -> int:
+    return segment.start + min(max(offset - segment.content_start, 0), segment.length)
 
 
 def _protect_gaps(text: str, start: int, end: int, segments: Sequence[_Segment]) -> Iterator[Span]:
@@ -328,6 +326,17 @@ def _protect_gaps(text: str, start: int, end: int, segments: Sequence[_Segment])
                 yield Span(start=position + lead, end=position + len(shown), kind=kind)
             position += len(piece) + 1
         position = gap_end + (segment.length if segment else 0)
+
+
+def _find_tex(text: str) -> Iterator[Span]:
+    """TeX environments outside dollar signs, from `\\begin{x}` to the next `\\end{x}`."""
+    opened: dict[str, int] = {}
+    for match in _TEX_EDGE.finditer(text):
+        edge, name = match.groups()
+        if edge == "begin":
+            opened.setdefault(name, match.start())
+        elif (start := opened.pop(name, None)) is not None and match.end() - start <= _MAX_TEX_CHARS:
+            yield Span(start=start, end=match.end(), kind="math")
 
 
 def _find_directives(text: str) -> Iterator[Span]:

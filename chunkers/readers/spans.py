@@ -8,27 +8,33 @@ from chunkers.records import Span
 
 _URL = re.compile(r"\b(?:https?|ftp|file|mailto|doi|urn|isbn):[^\s<>\"“”{}|\\^`]+|\bwww\.[^\s<>\"“”{}|\\^`]+", re.IGNORECASE)
 _EMAIL = re.compile(r"(?<![\w.+-])[\w.+-]{1,64}@[A-Za-z0-9][A-Za-z0-9-]{0,62}(?:\.[A-Za-z0-9][A-Za-z0-9-]{0,62}){1,8}")
-_URL_TAIL = re.compile(r"[.,:;!?'’”»*_~]+$|&[a-z]+;$")
+_AFTER_URL = ".,:;!?'’”»*_~"
 
 
 def find_addresses(text: str) -> Iterator[Span]:
     """Bare URLs and e-mail addresses, without the punctuation of the sentence around them (GitHub's autolink rule)."""
     for match in _URL.finditer(text):
-        address = match.group()
-        while True:
-            trimmed = _URL_TAIL.sub("", address)
-            if trimmed.endswith(")") and trimmed.count(")") > trimmed.count("("):
-                trimmed = trimmed[:-1]
-            if trimmed.endswith("]") and trimmed.count("]") > trimmed.count("["):
-                trimmed = trimmed[:-1]
-            if trimmed == address:
-                break
-            address = trimmed
+        address = _trim_address(match.group())
         if not address.endswith(":"):
             yield Span(start=match.start(), end=match.start() + len(address), kind="url")
     if "@" in text:
         for match in _EMAIL.finditer(text):
             yield Span(start=match.start(), end=match.end(), kind="url")
+
+
+def _trim_address(address: str) -> str:
+    for _ in range(4):
+        trimmed = address.rstrip(_AFTER_URL)
+        if address.endswith(";") and (entity := address.rfind("&")) >= 0 and address[entity + 1 : -1].isalnum():
+            trimmed = address[:entity]
+        for opening, closing in ("()", "[]"):
+            num_excess = trimmed.count(closing) - trimmed.count(opening)
+            num_last = len(trimmed) - len(trimmed.rstrip(closing))
+            trimmed = trimmed[: len(trimmed) - max(min(num_excess, num_last), 0)]
+        if trimmed == address:
+            break
+        address = trimmed
+    return address
 
 
 def find_strays(text: str) -> Iterator[Span]:
