@@ -6,9 +6,10 @@ than the word between its neighbours. Words that no list has are `spelling`'s.
 
 from collections.abc import Iterator
 from functools import cache
+from typing import NamedTuple
 
 from chunkers.candidates.inflection import list_forms, map_irregular
-from chunkers.candidates.lexicon import load_lexicon
+from chunkers.candidates.lexicon import load_lexicon, split_apostrophe
 from chunkers.candidates.prose import Prose, match_apostrophe, match_case
 from chunkers.candidates.wordlists import map_sets, read_rows, read_words
 from chunkers.records import Candidate, Category
@@ -29,8 +30,21 @@ MIN_GAIN = {
 """How much likelier, in nats, a replacement must be than the word: between two neighbours, and beside one. Set where each kind finds the
 most human corrections for its number of candidates (437,000 words of proofread documents, 2,553 paragraphs)."""
 _CATEGORY = dict.fromkeys(("confusion:number", "confusion:tense", "confusion:form"), Category.AGREEMENT)
+_NONE: dict[str, float] = {}
 _MIN_COUNT = 11.5
 """Log count below which a word is too rare to be proposed for a known one."""
+
+
+class Variant(NamedTuple):
+    """What may stand for a word."""
+
+    replacement: str
+    first: str
+    """What the word before meets: «it» of «it's»."""
+    last: str
+    """What the word after meets."""
+    detector: str
+    limits: tuple[float, float]
 
 
 def find(prose: Prose) -> Iterator[Candidate]:
@@ -44,8 +58,12 @@ def find(prose: Prose) -> Iterator[Candidate]:
         if not variants:
             continue
         alone = before is None or after is None
+        followers = lexicon.followers.get(before, _NONE) if before is not None else _NONE
+        leaders = lexicon.leaders.get(after, _NONE) if after is not None else _NONE
         old = lexicon.log_chain(before, (word.lower,), after)
-        for replacement, detector, limits in variants:
+        for replacement, first, last, detector, limits in variants:
+            if first not in followers and last not in leaders and detector != "confusion:number":
+                continue
             if lexicon.log_between(before, replacement, after) - old < limits[alone]:
                 continue
             text = "I" if replacement == "i" else match_apostrophe(prose.text, match_case(word.text, replacement))
@@ -54,7 +72,7 @@ def find(prose: Prose) -> Iterator[Candidate]:
 
 
 @cache
-def list_variants(word: str) -> tuple[tuple[str, str, tuple[float, float]], ...]:
+def list_variants(word: str) -> tuple[Variant, ...]:
     """Words in lower case that may stand for a known `word`, each once, with the detector that says so and its limits."""
     lexicon = load_lexicon()
     if not lexicon.is_known(word) and not word.endswith(("'s", "'")):
@@ -74,7 +92,11 @@ def list_variants(word: str) -> tuple[tuple[str, str, tuple[float, float]], ...]
                 if lexicon.words.get(other, 0.0) > _MIN_COUNT:
                     variants.setdefault(other, detector)
     variants.pop(word, None)
-    return tuple((other, detector, MIN_GAIN[detector]) for other, detector in variants.items())
+    return tuple(Variant(other, *_list_ends(other), detector, MIN_GAIN[detector]) for other, detector in variants.items())
+
+
+def _list_ends(word: str) -> tuple[str, str]:
+    return split_apostrophe(word) if "'" in word else (word, word)
 
 
 def _name_kind(word: str, other: str) -> str:

@@ -23,7 +23,7 @@ def find(prose: Prose) -> Iterator[Candidate]:
             and (word.text == following.text or word.is_first)
             and not (word.text[0].isupper() and not word.is_first)
         )
-        detector = "doubled_words" if sure else "doubled_words:speech"
+        detector = "doubled_words" if sure else "doubled_speech"
         replacement = ""
         if word.is_first and word.text[0].isupper() and following.text[0].islower():
             yield prose.candidate(word.end, following.end, "", Category.EXTRA, detector, f"«{word.text}» stands twice.")

@@ -11,6 +11,7 @@ from importlib.resources import files
 _UNKNOWN = math.log(3_000)
 _PAIR_SCALE = math.log(45)
 """Pairs were counted over a corpus about 45 times as large as the words."""
+_NONE: dict[str, float] = {}
 _RARE_PAIR = math.log(6_400_000 / 45) - 0.7
 """A pair that the list leaves out is rarer than the rarest that it has."""
 
@@ -18,9 +19,15 @@ _RARE_PAIR = math.log(6_400_000 / 45) - 0.7
 class Lexicon:
     """Log counts of words and pairs; None stands for a sentence's edge, a mark or anything that is no word."""
 
-    def __init__(self, words: dict[str, float], pairs: dict[str, float]) -> None:
+    def __init__(self, words: dict[str, float], followers: dict[str, dict[str, float]]) -> None:
         self.words = words
-        self.pairs = pairs
+        self.followers = followers
+        """Log counts of the words that follow a word."""
+        self.leaders: dict[str, dict[str, float]] = {}
+        """Log counts of the words that a word follows."""
+        for left, rights in followers.items():
+            for right, count in rights.items():
+                self.leaders.setdefault(right, {})[left] = count
         self._total = math.log(math.fsum(math.exp(count) for count in words.values()))
 
     def is_known(self, word: str) -> bool:
@@ -39,7 +46,7 @@ class Lexicon:
             return self.words.get(right, _UNKNOWN) if right is not None else 0.0
         if right is None:
             return self.words.get(left, _UNKNOWN)
-        found = self.pairs.get(f"{left} {right}")
+        found = self.followers.get(left, _NONE).get(right)
         if found is not None:
             return found
         expected = self.words.get(left, _UNKNOWN) + self.words.get(right, _UNKNOWN) - self._total
@@ -101,8 +108,8 @@ def load_lexicon() -> Lexicon:
     for line in folder.joinpath("frequency_dictionary_en_82_765.txt").read_text("utf-8-sig").splitlines():
         word, count = line.split()
         words[word] = math.log(int(count))
-    pairs: dict[str, float] = {}
+    followers: dict[str, dict[str, float]] = {}
     for line in folder.joinpath("frequency_bigramdictionary_en_243_342.txt").read_text("utf-8-sig").splitlines():
-        pair, count = line.rsplit(" ", 1)
-        pairs[pair] = math.log(int(count)) - _PAIR_SCALE
-    return Lexicon(words, pairs)
+        left, right, count = line.split()
+        followers.setdefault(left, {})[right] = math.log(int(count)) - _PAIR_SCALE
+    return Lexicon(words, followers)

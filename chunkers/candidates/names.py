@@ -48,7 +48,7 @@ def _list_commoner(text: str, counts: Counter[str], by_lower: dict[str, list[str
     if is_known:
         return
     lower = text.lower()
-    for neighbour in list_neighbours(lower):
+    for neighbour in sorted(by_lower.keys() & set(list_neighbours(lower))):
         if neighbour == lower or neighbour.rstrip("s") == lower.rstrip("s"):
             continue
         for other in by_lower.get(neighbour, ()):

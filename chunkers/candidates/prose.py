@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from itertools import pairwise
 
+from chunkers.candidates.wordlists import read_words
 from chunkers.records import BlockKind, Candidate, Category, Document
 
 OPAQUE = "\ufffc"
@@ -78,6 +79,7 @@ class Prose:
     def words(self) -> list[Word]:
         """The words in document order."""
         masked = self.masked
+        abbreviations = read_words("abbreviations")
         spans = [match.span() for match in _WORD.finditer(masked)]
         lowers = [masked[start:end].lower().replace("’", "'") for start, end in spans]
         close = [_is_gap(masked[left[1] : right[0]]) for left, right in pairwise(spans)]
@@ -98,7 +100,9 @@ class Prose:
                     lowers[index + 1] if index < last and close[index] else None,
                     before in _PLAIN_BEFORE
                     and not (after[:1].isalnum() or after[:1] in _GLUE or (after[:1] == "." and after[1:].isalnum())),
-                    not joined and _begins_sentence(masked, start),
+                    not joined
+                    and _begins_sentence(masked, start)
+                    and not (index > 0 and lowers[index - 1] in abbreviations and masked[spans[index - 1][1] : start] == ". "),
                 )
             )
         return words

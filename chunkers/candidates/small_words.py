@@ -5,7 +5,7 @@ from functools import cache
 
 from chunkers.candidates.lexicon import load_lexicon
 from chunkers.candidates.prose import Prose
-from chunkers.candidates.wordlists import read_rows, read_words
+from chunkers.candidates.wordlists import read_words
 from chunkers.records import Candidate, Category
 
 _ARTICLES = frozenset({"the", "a", "an"})
@@ -19,7 +19,7 @@ MIN_GAIN = {
 
 
 def find(prose: Prose) -> Iterator[Candidate]:
-    """Yields insertions right before a word, with the space after them, and deletions of a word with the space after it."""
+    """Yields insertions right before a word, with the space after them, and deletions of a word with the space after it; by word."""
     lexicon = load_lexicon()
     deletable = read_words("deletable_words") | read_words("small_words")
     words = prose.words
@@ -27,9 +27,11 @@ def find(prose: Prose) -> Iterator[Candidate]:
         before, text = word.before, word.lower
         if before is not None:
             old = lexicon.log_pair(before, text)
-            for small in sorted(list_followers(before) & list_leaders(text)):
+            followers, leaders = list_followers(before), list_leaders(text)
+            for small in followers.keys() & leaders.keys():
                 detector = "small_words:missing_article" if small in _ARTICLES else "small_words:missing"
-                if lexicon.log_between(before, small, text) - old >= MIN_GAIN[detector] and prose.is_free(word.start, word.start):
+                gain = followers[small] + leaders[small] - lexicon.words[small] - old
+                if gain >= MIN_GAIN[detector] and prose.is_free(word.start, word.start):
                     inserted = "I " if small == "i" else small + " "
                     yield prose.candidate(word.start, word.start, inserted, Category.MISSING, detector)
         if text in deletable and word.after is not None and not word.is_first:
@@ -40,14 +42,17 @@ def find(prose: Prose) -> Iterator[Candidate]:
 
 
 @cache
-def list_followers(word: str) -> frozenset[str]:
-    """The small words that are known to follow a word."""
-    pairs = load_lexicon().pairs
-    return frozenset(row[0].lower() for row in read_rows("small_words") if f"{word} {row[0].lower()}" in pairs)
+def list_followers(word: str) -> dict[str, float]:
+    """The small words that are known to follow a word, with the log counts of the pairs."""
+    return {small: count for small, count in load_lexicon().followers.get(word, {}).items() if small in _list_small()}
 
 
 @cache
-def list_leaders(word: str) -> frozenset[str]:
-    """The small words that are known to stand before a word."""
-    pairs = load_lexicon().pairs
-    return frozenset(row[0].lower() for row in read_rows("small_words") if f"{row[0].lower()} {word}" in pairs)
+def list_leaders(word: str) -> dict[str, float]:
+    """The small words that are known to stand before a word, with the log counts of the pairs."""
+    return {small: count for small, count in load_lexicon().leaders.get(word, {}).items() if small in _list_small()}
+
+
+@cache
+def _list_small() -> frozenset[str]:
+    return frozenset(word.lower() for word in read_words("small_words"))

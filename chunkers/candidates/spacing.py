@@ -99,6 +99,6 @@ def _split_known(word: str, before: str | None, after: str | None, lexicon: Lexi
     for prefix in _PREFIXES:
         if word.startswith(prefix):
             rest = word[len(prefix) :]
-            if len(rest) > 2 and f"{prefix} {rest}" in lexicon.pairs and lexicon.gain(before, (word,), (prefix, rest), after) > 0:
+            if len(rest) > 2 and rest in lexicon.followers.get(prefix, ()) and lexicon.gain(before, (word,), (prefix, rest), after) > 0:
                 return len(prefix)
     return None
