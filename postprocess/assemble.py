@@ -11,8 +11,8 @@ from typing import Literal, Protocol
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from chunkers.records import Chunk
+from postprocess.changes import Change
 from postprocess.collate import has_overlap
-from postprocess.edits import Change
 from postprocess.records import Finding, FindingStatus
 
 

@@ -1,26 +1,24 @@
 """Answers of the `edits` protocol: what a model may say, and where in the document it belongs.
 
-Owns the schema of an answer, the reading of whole and cut answers, and the anchoring and trimming of quotes.
+Owns the schema of an answer, the reading of whole and cut answers, and the anchoring of quotes.
 Whether an anchored edit is a good one is for guards.py.
 """
 
 import json
 import re
-import unicodedata
 from collections.abc import Iterable, Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from chunkers.records import Category, Chunk
+from postprocess.changes import Change, trim_edit
 from postprocess.quotes import QuotedText, find_words, keep_original, match_quotes
 from postprocess.records import Edit, EditStatus, name_edit
 
-_TOKEN = re.compile(r"\r\n|\w+(?:['’]\w+)*|.", re.DOTALL)
 _CUT_HEAD = re.compile(r'\s*(?:```(?:json)?\s*)?\{\s*"edits"\s*:\s*\[')
 _FENCE = re.compile(r"\s*```(?:json)?\s*\n(.*?)\n?\s*```\s*", re.DOTALL)
 _SEPARATOR = re.compile(r"[\s,]*")
-_JOINERS = "\u200c\u200d\ufe0e\ufe0f"
 
 
 class AnswerError(ValueError):
@@ -51,15 +49,6 @@ class ModelAnswer(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     edits: list[ModelEdit] = Field(default_factory=list)
-
-
-class Change(NamedTuple):
-    """A replacement of `[start, end)`; `original` stands there."""
-
-    start: int
-    end: int
-    original: str
-    replacement: str
 
 
 def _answer_schema(properties: dict[str, Any]) -> dict[str, Any]:
@@ -121,45 +110,6 @@ def salvage_edits(cut_answer: str) -> list[ModelEdit]:
         separator = _SEPARATOR.match(cut_answer, position)
         position = separator.end() if separator else position
     return edits
-
-
-def split_words(text: str) -> list[str]:
-    """Tokens that joined are the text: words with their apostrophes and combining marks, every other character for itself."""
-    tokens: list[str] = _TOKEN.findall(text)
-    if text.isascii():
-        return tokens
-    joined: list[str] = []
-    for token in tokens:
-        if joined and _continues(joined[-1], token):
-            joined[-1] += token
-        else:
-            joined.append(token)
-    return joined
-
-
-def _continues(before: str, token: str) -> bool:
-    if _is_mark(token[0]):
-        return not before[-1].isspace()
-    return before[-1] == "\u200d" or (_is_mark(before[-1]) and token[0].isalnum() and before[0].isalnum())
-
-
-def _is_mark(char: str) -> bool:
-    return char in _JOINERS or unicodedata.category(char).startswith("M")
-
-
-def trim_edit(original: str, replacement: str, start: int) -> Change:
-    """The smallest change on word boundaries that does the same; an insertion before a word ends with the space, not begins with it.
-
-    Equal texts give a change of nothing at their end.
-    """
-    old, new = split_words(original), split_words(replacement)
-    limit = min(len(old), len(new))
-    head = next((i for i in range(limit) if old[i] != new[i]), limit)
-    limit -= head
-    tail = next((i for i in range(limit) if old[-1 - i] != new[-1 - i]), limit)
-    trimmed = "".join(old[head : len(old) - tail])
-    start += sum(len(token) for token in old[:head])
-    return Change(start, start + len(trimmed), trimmed, "".join(new[head : len(new) - tail]))
 
 
 def anchor_edits(

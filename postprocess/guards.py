@@ -1,7 +1,7 @@
 """What an edit may not touch and may not become.
 
 Owns the refusal of anchored edits. Every edit that comes in goes out, kept or rejected with one reason; the first guard that refuses
-gives it, in the order of `_refuse_edit`.
+gives it, `stale_offset` and then in the order of `_refuse_change`.
 """
 
 import re
@@ -12,7 +12,8 @@ from collections.abc import Iterable
 from dataclasses import replace
 
 from chunkers.records import Document
-from postprocess.records import Edit, EditStatus
+from postprocess.changes import Change, slide_change
+from postprocess.records import Edit, EditStatus, name_edit
 from postprocess.variants import is_restyle
 
 MAX_GROWN_CHARS = 60
@@ -32,8 +33,9 @@ class GuardError(ValueError):
 
 
 def guard_edits(edits: Iterable[Edit], document: Document, *, restylers: frozenset[str] = frozenset()) -> list[Edit]:
-    """The same edits in the same order, each anchored as it was or rejected with a reason; rejected ones pass unchanged.
+    """The same edits in the same order, each anchored or rejected with a reason; rejected ones pass unchanged.
 
+    An insertion or deletion that could stand in several places with the same result is moved to the last, so that proposers agree.
     Proposers in `restylers` may change regional spellings and contractions, as rules for consistency within one book do.
     Raises GuardError for an edit of another document.
     """
@@ -45,31 +47,37 @@ def guard_edits(edits: Iterable[Edit], document: Document, *, restylers: frozens
                 f"edit {edit.edit_id[:8]} is of document {edit.doc_id[:8]}, not of {document.path}; "
                 "edits are guarded document by document; group them by doc_id first."
             )
-        reason = None if edit.status is EditStatus.REJECTED else _refuse_edit(edit, document, ends, edit.proposer in restylers)
-        guarded.append(replace(edit, status=EditStatus.REJECTED, reason=reason) if reason else edit)
+        is_rejected = edit.status is EditStatus.REJECTED
+        guarded.append(edit if is_rejected else _guard_edit(edit, document, ends, may_restyle=edit.proposer in restylers))
     return guarded
 
 
-def _refuse_edit(edit: Edit, document: Document, ends: list[int], may_restyle: bool) -> str | None:
-    text = document.text
-    if (
-        edit.start is None
-        or edit.end is None
-        or not 0 <= edit.start <= edit.end <= len(text)
-        or text[edit.start : edit.end] != edit.original
-    ):
-        return "stale_offset"
-    if edit.original == edit.replacement:
+def _guard_edit(edit: Edit, document: Document, ends: list[int], *, may_restyle: bool) -> Edit:
+    if edit.start is None or edit.end is None or not _stands_at(document.text, edit.start, edit.end, edit.original):
+        return replace(edit, status=EditStatus.REJECTED, reason="stale_offset")
+    change = slide_change(document.text, Change(edit.start, edit.end, edit.original, edit.replacement))
+    if change.start != edit.start:
+        edit = replace(edit, edit_id=name_edit(edit.doc_id, *change, edit.proposer), **change._asdict())
+    reason = _refuse_change(change, document, ends, may_restyle=may_restyle)
+    return replace(edit, status=EditStatus.REJECTED, reason=reason) if reason else edit
+
+
+def _stands_at(text: str, start: int, end: int, original: str) -> bool:
+    return 0 <= start <= end <= len(text) and text[start:end] == original
+
+
+def _refuse_change(change: Change, document: Document, ends: list[int], *, may_restyle: bool) -> str | None:
+    if change.original == change.replacement:
         return "no_change"
-    if _has_bad_characters(edit.original, edit.replacement):
+    if _has_bad_characters(change.original, change.replacement):
         return "bad_characters"
-    if kind := _find_protected(edit, edit.start, edit.end, document, ends):
+    if kind := _find_protected(change, document, ends):
         return f"protected_{kind}"
-    if _changes_markup(edit, edit.start, document):
+    if _changes_markup(change, document):
         return "markup_changed"
-    if not may_restyle and is_restyle(edit.original, edit.replacement):
+    if not may_restyle and is_restyle(change.original, change.replacement):
         return "restyle"
-    if _is_too_large(edit, edit.start, edit.end, text):
+    if _is_too_large(change, document.text):
         return "too_large"
     return None
 
@@ -82,19 +90,20 @@ def _has_bad_characters(original: str, replacement: str) -> bool:
     )
 
 
-def _find_protected(edit: Edit, start: int, end: int, document: Document, ends: list[int]) -> str | None:
-    """Kind of the protected span that the edit overlaps, stands in, or would grow or join by standing right beside it."""
+def _find_protected(change: Change, document: Document, ends: list[int]) -> str | None:
+    """Kind of the protected span that the change overlaps, stands in, or would grow or join by standing right beside it."""
     text, spans = document.text, document.protected
+    start, end, original, replacement = change
     index = bisect_right(ends, start)
     if index < len(spans) and (spans[index].start < end or spans[index].start < start):
         return spans[index].kind
     if index and spans[index - 1].end == start:
-        after = (edit.replacement + text[end : end + 1])[:1]
-        if _is_glued(after, was=(edit.original + text[end : end + 1])[:1], is_insertion=start == end):
+        following = text[end : end + 1]
+        if _is_glued((replacement + following)[:1], was=(original + following)[:1], is_insertion=start == end):
             return spans[index - 1].kind
     if index < len(spans) and spans[index].start == end:
-        before = (text[max(0, start - 1) : start] + edit.replacement)[-1:]
-        if _is_glued(before, was=(text[max(0, start - 1) : start] + edit.original)[-1:], is_insertion=start == end, is_before=True):
+        preceding = text[max(0, start - 1) : start]
+        if _is_glued((preceding + replacement)[-1:], was=(preceding + original)[-1:], is_insertion=start == end, is_before=True):
             return spans[index].kind
     return None
 
@@ -112,8 +121,8 @@ def _glues(char: str, is_before: bool) -> bool:
     return bool(char) and char not in _NO_GLUE and not char.isspace()
 
 
-def _changes_markup(edit: Edit, start: int, document: Document) -> bool:
-    old, new = edit.original, edit.replacement
+def _changes_markup(change: Change, document: Document) -> bool:
+    start, end, old, new = change
     if any(old.count(newline) != new.count(newline) for newline in "\n\r"):
         return True
     if document.format != "markdown":
@@ -121,20 +130,17 @@ def _changes_markup(edit: Edit, start: int, document: Document) -> bool:
     if Counter(char for char in old if char in _MARKUP) != Counter(char for char in new if char in _MARKUP):
         return True
     line_start = max(document.text.rfind("\n", 0, start), document.text.rfind("\r", 0, start)) + 1
-    if document.text[line_start:start].strip():
+    lead, tail = document.text[line_start:start], document.text[end : end + 12]
+    if lead.strip():
         return False
-    tail = document.text[start + len(old) : start + len(old) + 12]
-    lead = document.text[line_start:start]
     return bool(_LINE_MARKER.match(lead + new + tail)) != bool(_LINE_MARKER.match(lead + old + tail))
 
 
-def _is_too_large(edit: Edit, start: int, end: int, text: str) -> bool:
-    shorter, longer = sorted((len(edit.original), len(edit.replacement)))
+def _is_too_large(change: Change, text: str) -> bool:
+    shorter, longer = sorted((len(change.original), len(change.replacement)))
     if longer <= MAX_GROWN_CHARS:
         return False
-    if longer > 3 * shorter:
-        return True
-    return len(edit.original) > MAX_SENTENCE_SHARE * _measure_sentences(text, start, end)
+    return longer > 3 * shorter or len(change.original) > MAX_SENTENCE_SHARE * _measure_sentences(text, change.start, change.end)
 
 
 def _measure_sentences(text: str, start: int, end: int) -> int:

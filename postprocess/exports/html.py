@@ -13,8 +13,7 @@ from importlib.resources import files
 from string import Template
 
 from chunkers.records import Category
-from postprocess.collate import MAX_CONTEXT_CHARS
-from postprocess.exports.report import ReportData, order_report
+from postprocess.exports.report import CATEGORY_LABELS, ReportData, cut_context, order_report
 from postprocess.records import Finding
 
 
@@ -40,16 +39,6 @@ def render_html(report: ReportData) -> str:
     return page.encode("utf-8", "surrogatepass").decode("utf-8", "replace")
 
 
-def cut_context(finding: Finding) -> tuple[str, str]:
-    """Text before and after a finding, where it was cut down to a whole word and marked with an ellipsis."""
-    before, after = finding.context_before, finding.context_after
-    if len(before) >= MAX_CONTEXT_CHARS:
-        before = "…" + (before.split(maxsplit=1)[-1:] or [""])[0] + before[len(before.rstrip()) :]
-    if len(after) >= MAX_CONTEXT_CHARS:
-        after = after[: len(after) - len(after.lstrip())] + (after.rsplit(maxsplit=1)[:1] or [""])[0].lstrip() + "…"
-    return before, after
-
-
 def _list_facts(report: ReportData) -> Iterable[tuple[str, str]]:
     if len(report.documents) > 1:
         yield "documents", f"{len(report.documents):,}"
@@ -71,12 +60,12 @@ def _render_notes(report: ReportData) -> str:
 
 def _dump_data(report: ReportData, findings: list[Finding]) -> str:
     indexes = {document.doc_id: index for index, document in enumerate(report.documents)}
-    present = {finding.category for finding in findings}
+    present = {finding.category for finding in findings} | {item.category for item in report.truth or ()}
     data = {
         "run": report.run,
         "digest": sha256("".join(finding.finding_id for finding in findings).encode()).hexdigest()[:16],
         "minAccept": report.min_accept,
-        "categories": [category for category in Category if category in present],
+        "categories": {category: CATEGORY_LABELS[category] for category in Category if category in present},
         "documents": [
             {"name": document.name, "title": document.title, "chars": document.num_chars, "words": document.num_words}
             for document in report.documents
@@ -108,6 +97,7 @@ def _dump_finding(finding: Finding, indexes: dict[str, int]) -> dict[str, object
         "id": finding.finding_id,
         "document": indexes[finding.doc_id],
         "start": finding.start,
+        "end": finding.end,
         "line": finding.line,
         "chapter": finding.chapter,
         "original": finding.original,

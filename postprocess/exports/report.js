@@ -24,6 +24,7 @@
     finding.haystack = [finding.original, finding.replacement, finding.before + finding.original + finding.after, finding.message,
       finding.chapter || "", finding.proposers.join(" ")].join("\n").toLowerCase();
   });
+  const REACH = findings.reduce((longest, finding) => Math.max(longest, finding.end - finding.start), 0);
   const offsets = [];
   let numChars = 0;
   for (const each of report.documents) { offsets.push(numChars); numChars += each.chars; }
@@ -56,6 +57,7 @@
   }
 
   const band = (confidence) => confidence >= 0.8 ? "sure" : confidence >= 0.5 ? "likely" : "unsure";
+  const nameOf = (index) => report.documents[index].title || report.documents[index].name;
   const plural = (count, noun) => `${count.toLocaleString("en")} ${noun}${count === 1 ? "" : "s"}`;
 
   // Changes of spaces, line ends and invisible characters would be seen by nobody
@@ -95,13 +97,15 @@
 
   function makeCard(finding, index) {
     const place = [`line ${finding.line.toLocaleString("en")}`];
-    if (report.documents.length > 1) place.unshift(report.documents[finding.document].name);
-    if (view.sort !== "position" && finding.chapter) place.splice(-1, 0, finding.chapter);
+    if (view.sort !== "position") {
+      if (finding.chapter) place.unshift(finding.chapter);
+      if (report.documents.length > 1) place.unshift(nameOf(finding.document));
+    }
     const gauge = draw("svg", { viewBox: "0 0 46 5", "aria-hidden": "true", preserveAspectRatio: "none" },
       draw("rect", { width: 46, height: 5, rx: 2.5, class: "rest" }),
       draw("rect", { width: Math.max(2, 46 * finding.confidence), height: 5, rx: 2.5, class: band(finding.confidence) }));
     const card = make("li", { class: `card ${band(finding.confidence)}`, tabindex: "-1", "data-id": finding.id });
-    const meta = make("div", { class: "meta" }, make("span", { class: "kind" }, finding.category),
+    const meta = make("div", { class: "meta" }, make("span", { class: "kind" }, report.categories[finding.category]),
       make("span", { class: "gauge", title: "Confidence" }, gauge, finding.confidence.toFixed(2)),
       make("bdi", {}, place.join(" · ")));
     if (finding.status === "conflict") {
@@ -161,11 +165,37 @@
     field.select();
   }
 
+  const hasOverlap = (one, other) => one.start === one.end || other.start === other.end
+    ? one.start <= other.end && other.start <= one.end : one.start < other.end && other.start < one.end;
+
+  // Of findings that overlap only one can be applied: the one accepted last
+  function findRivals(chosen) {
+    const rivals = [];
+    for (const finding of chosen) {
+      for (const direction of [-1, 1]) {
+        for (let at = finding.position + direction; at >= 0 && at < findings.length; at += direction) {
+          const other = findings[at];
+          if (other.document !== finding.document || Math.abs(other.start - finding.start) > REACH) break;
+          if (hasOverlap(finding, other) && stateOf(other) === "accept") rivals.push(other);
+        }
+      }
+    }
+    return rivals;
+  }
+
   function decide(chosen, decision) {
-    history.push(chosen.map((finding) => [finding.id, decisions.get(finding.id)]));
+    const isAccepting = decision !== undefined && decision !== "reject";
+    const rivals = isAccepting ? findRivals(chosen) : [];
+    history.push([...chosen, ...rivals].map((finding) => [finding.id, decisions.get(finding.id)]));
     for (const finding of chosen) put(finding.id, decision);
-    settle(chosen);
-    announce(decision === undefined ? "Undecided" : decision === "reject" ? "Rejected" : "Accepted");
+    for (const rival of rivals) put(rival.id, "reject");
+    settle([...chosen, ...rivals]);
+    announce(decision === undefined ? "Undecided" : isAccepting ? "Accepted" : "Rejected");
+  }
+
+  function decideRest(decision) {
+    const rest = shown.filter((finding) => !decisions.has(finding.id) && (decision === "reject" || finding.status !== "conflict"));
+    if (rest.length) decide(rest, decision);
   }
 
   function undo() {
@@ -253,8 +283,10 @@
     const fragment = document.createDocumentFragment();
     for (let index = cards.length; index <= Math.min(last, shown.length - 1); index++) {
       const finding = shown[index], before = shown[index - 1];
-      if (view.sort === "position" && finding.chapter && (!before || before.chapter !== finding.chapter || before.document !== finding.document)) {
-        fragment.append(make("li", { class: "chapter", dir: "auto" }, finding.chapter));
+      if (view.sort === "position") {
+        const isNew = before?.document !== finding.document;
+        if (isNew && report.documents.length > 1) fragment.append(make("li", { class: "document", dir: "auto" }, nameOf(finding.document)));
+        if (finding.chapter && (isNew || before.chapter !== finding.chapter)) fragment.append(make("li", { class: "chapter", dir: "auto" }, finding.chapter));
       }
       finding.card = makeCard(finding, index);
       cards.push(finding.card);
@@ -276,14 +308,14 @@
   }
 
   function drawChips() {
-    const counts = new Map(report.categories.map((category) => [category, 0]));
+    const counts = new Map(Object.keys(report.categories).map((category) => [category, 0]));
     for (const finding of findings) if (fits(finding, "categories")) counts.set(finding.category, counts.get(finding.category) + 1);
     const focused = document.activeElement?.dataset?.category;
-    $("chips").replaceChildren(...report.categories.map((category) => make("button", {
+    $("chips").replaceChildren(...[...counts].map(([category, count]) => make("button", {
       type: "button", class: "chip", "data-category": category, "aria-pressed": view.categories.has(category), onclick: () => {
         if (!view.categories.delete(category)) view.categories.add(category);
         refresh();
-      } }, category, make("b", {}, counts.get(category).toLocaleString("en")))));
+      } }, report.categories[category], make("b", {}, count.toLocaleString("en")))));
     if (focused) $("chips").querySelector(`[data-category="${focused}"]`)?.focus();
   }
 
@@ -317,7 +349,7 @@
     const svg = draw("svg", { viewBox: `0 0 ${NUM_PARTS * 10} 84`, preserveAspectRatio: "none", role: "img",
       "aria-label": `Findings along the text in ${NUM_PARTS} parts; most of them ${Math.round(100 * densest / NUM_PARTS)}% in` });
     stack(svg, totals, counts, 10, 84, (index, total) => `${plural(total, "finding")}, ${Math.round(100 * index / NUM_PARTS)}% in`);
-    for (const offset of offsets.slice(1)) {
+    for (const offset of offsets.length <= 12 ? offsets.slice(1) : []) {
       const x = NUM_PARTS * 10 * offset / Math.max(1, numChars);
       svg.append(draw("line", { class: "seam", x1: x, x2: x, y1: -4, y2: 84 }));
     }
@@ -350,14 +382,12 @@
   function drawTruth() {
     if (!report.truth) return;
     const found = report.truth.filter((item) => item.isFound).length;
-    const ratio = draw("svg", { viewBox: "0 0 100 1", preserveAspectRatio: "none", "aria-hidden": "true", style: "" });
     const bar = make("div", { class: "ratio", "aria-hidden": "true" }, make("span"));
     bar.firstChild.style.width = `${report.truth.length ? 100 * found / report.truth.length : 0}%`;
-    ratio.remove();
     const list = make("ul");
     for (const item of [...report.truth].sort((one, other) => one.isFound - other.isFound)) {
-      const place = report.documents.length > 1 ? `${report.documents[item.document].name}, line ${item.line}` : `line ${item.line}`;
-      list.append(make("li", { dir: "auto" }, make("small", {}, `${item.isFound ? "found" : "missed"} · ${item.category} · ${place}`),
+      const place = report.documents.length > 1 ? `${nameOf(item.document)}, line ${item.line}` : `line ${item.line}`;
+      list.append(make("li", { dir: "auto" }, make("small", {}, `${item.isFound ? "found" : "missed"} · ${report.categories[item.category]} · ${place}`),
         item.before, ...change(item), item.after));
     }
     $("truth").append(make("details", {}, make("summary", {},
@@ -416,8 +446,8 @@
   });
   $("save").addEventListener("click", save);
   $("undo").addEventListener("click", undo);
-  $("accept-shown").addEventListener("click", () => decide(shown.filter((finding) => finding.status !== "conflict"), "accept"));
-  $("reject-shown").addEventListener("click", () => decide([...shown], "reject"));
+  $("accept-shown").addEventListener("click", () => decideRest("accept"));
+  $("reject-shown").addEventListener("click", () => decideRest("reject"));
   $("help-open").addEventListener("click", () => $("help").showModal());
 
   const THEMES = ["auto", "light", "dark"];

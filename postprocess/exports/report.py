@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from chunkers.records import Category
+from postprocess.collate import MAX_CONTEXT_CHARS
 from postprocess.records import Finding
 
 
@@ -14,6 +15,20 @@ class Band(StrEnum):
     SURE = "0.8 and over"
     LIKELY = "0.5 to 0.8"
     UNSURE = "under 0.5"
+
+
+CATEGORY_LABELS = {
+    Category.SPELL: "spelling",
+    Category.WORD: "wrong word",
+    Category.MISSING: "missing word",
+    Category.EXTRA: "extra word",
+    Category.AGREEMENT: "agreement",
+    Category.PUNCT: "punctuation",
+    Category.QUOTE: "quotation marks",
+    Category.SPACE: "spacing",
+    Category.CASE: "capitals",
+}
+"""What a reader calls a category."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -94,3 +109,13 @@ def order_report(report: ReportData) -> list[Finding]:
                 "a report lists every document of its findings; add it to ReportData.documents."
             )
     return sorted(report.findings, key=lambda f: (ranks[f.doc_id], f.start, f.end, f.replacement))
+
+
+def cut_context(finding: Finding) -> tuple[str, str]:
+    """Text before and after a finding, where it was cut down to a whole word and marked with an ellipsis."""
+    before, after = finding.context_before, finding.context_after
+    if len(before) >= MAX_CONTEXT_CHARS:
+        before = "…" + (before.split(maxsplit=1)[-1:] or [""])[0] + before[len(before.rstrip()) :]
+    if len(after) >= MAX_CONTEXT_CHARS:
+        after = after[: len(after) - len(after.lstrip())] + (after.rsplit(maxsplit=1)[:1] or [""])[0].lstrip() + "…"
+    return before, after

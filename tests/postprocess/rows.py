@@ -6,7 +6,7 @@ from hashlib import sha256
 from hypothesis import strategies as st
 
 from chunkers.records import Block, BlockKind, Category, Chunk, Document, Span, hash_id
-from postprocess.edits import Change
+from postprocess.changes import Change
 from postprocess.records import Edit, EditStatus, Finding, FindingStatus, name_edit, name_finding
 
 TEXTS = st.text(alphabet=st.one_of(st.sampled_from("ab \n\r.'’{}+-~<>=\\"), st.characters(exclude_categories=["Cs"])), max_size=60)

@@ -13,7 +13,7 @@ from postprocess.assemble import (
     rebuild_text,
     select_findings,
 )
-from postprocess.edits import Change
+from postprocess.changes import Change
 from postprocess.records import Finding, FindingStatus
 from tests.postprocess.rows import make_chunk, make_finding, texts_with_changes
 

@@ -3,7 +3,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from postprocess.assemble import apply_findings
-from postprocess.edits import Change
+from postprocess.changes import Change
 from postprocess.exports.critic import accept_marks, reject_marks, render_critic
 from tests.postprocess.rows import make_finding, texts_with_changes
 

@@ -7,7 +7,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from postprocess.assemble import apply_findings
-from postprocess.edits import Change
+from postprocess.changes import Change
 from postprocess.exports.diff import render_diff
 from tests.postprocess.rows import texts_with_changes
 
