@@ -129,7 +129,8 @@ def _guess_legacy(data: bytes) -> str | None:
     if num_high * 5 < len(sample):
         return None
     best = from_bytes(sample).best()
-    return best.encoding if best is not None else None
+    # UTF-16 without its mark is a guess that any bytes allow
+    return best.encoding if best is not None and not best.encoding.startswith("utf") else None
 
 
 def _decode_exactly(data: bytes, encoding: str) -> str | None:

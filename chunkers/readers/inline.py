@@ -18,14 +18,14 @@ PLAIN_KINDS = {
     "autolink": "url",
     "html_inline": "html",
     "entity": "entity",
-    "math_inline": "math",
-    "bracket_math": "math",
+    "tex_math": "math",
     "footnote_ref": "markup",
 }
 """Rules whose whole match is protected."""
 
 _MAY_MATCH = re.compile(r"[\\`*_~<&$\[^]")
 _BRACKET_MATH = re.compile(r"\\\((.{1,2000}?)\\\)|\\\[(.{1,2000}?)\\\]", re.DOTALL)
+_DOLLAR_MATH = re.compile(r"\$\$(?:\\.|[^$\\]){1,4000}+\$\$|\$(?![\s$])(?:\\.|[^$\\]){1,4000}+(?<!\s)\$(?![\d$])", re.DOTALL)
 _IS_MATH = re.compile(r"[\\^_={}+<>|]|^\s*\w{1,2}\s*$")
 
 
@@ -61,7 +61,7 @@ class InlineWatch:
     def __init__(self, md: MarkdownIt) -> None:
         self._md = md
         self._watch = _Watch()
-        md.inline.ruler.before("escape", "bracket_math", _bracket_math)
+        md.inline.ruler.before("escape", "tex_math", _tex_math)
         # the rules by name are not listed in public; the ruler keeps them in this attribute
         for rule in list(md.inline.ruler.__rules__):
             md.inline.ruler.at(rule.name, self._watched(rule.name, rule.fn))
@@ -146,10 +146,18 @@ def _num_delimiters(state: StateInline, start: int, num_tokens: int) -> int:
     return num
 
 
-def _bracket_math(state: StateInline, silent: bool) -> bool:
-    r"""TeX's `\(…\)` and `\[…\]`; brackets that only escape prose, such as `\[sic\]`, are left to the escape rule."""
-    match = _BRACKET_MATH.match(state.src, state.pos, state.posMax)
-    if match is None or _IS_MATH.search(match.group(1) or match.group(2)) is None:
+def _tex_math(state: StateInline, silent: bool) -> bool:
+    r"""`\(…\)`, `\[…\]`, `$$…$$` and `$…$`.
+
+    Dollars are math under Pandoc's rule, which leaves «$5 and $10» alone; brackets that only escape prose, such as `\[sic\]`, are left too.
+    """
+    if state.src[state.pos] == "$":
+        match = _DOLLAR_MATH.match(state.src, state.pos, state.posMax)
+    else:
+        match = _BRACKET_MATH.match(state.src, state.pos, state.posMax)
+        if match is not None and _IS_MATH.search(match.group(1) or match.group(2)) is None:
+            return False
+    if match is None:
         return False
     if not silent:
         state.push("math_inline", "math", 0)

@@ -47,7 +47,7 @@ CONTAINERS = {
 }
 
 _FRONT_MATTER = re.compile(
-    r"---[ \t]*\n(?:(?=[\w\"'#-]+[ \t]*:|#|[ \t]*\n|---|\.\.\.).*?\n)??(?:---|\.\.\.)[ \t]*(?:\n|\Z)"
+    r"---[ \t]*\n(?:(?=[\w\"'-]+[ \t]*:|#|---|\.\.\.).*?\n)??(?:---|\.\.\.)[ \t]*(?:\n|\Z)"
     r"|\+\+\+[ \t]*\n(?:.*?\n)??\+\+\+[ \t]*(?:\n|\Z)",
     re.DOTALL,
 )
@@ -116,6 +116,8 @@ def parse_markdown(decoded: Decoded, *, doc_id: str, path: str) -> Document:
         return replace(plain, format="markdown", notes=(*plain.notes, note))
     if reading.num_unmapped:
         notes.append(f"{reading.num_unmapped} blocks could not be mapped to the source; they are protected whole")
+    if reading.num_too_long:
+        notes.append(f"{reading.num_too_long} paragraphs are longer than {MAX_INLINE_CHARS} characters; they are protected whole")
     if reading.is_too_deep:
         notes.append(f"containers nested more than {MAX_NESTING} deep are protected whole")
 
@@ -173,11 +175,12 @@ class _Reading:
     def __init__(self, lines: Lines) -> None:
         self.spans: list[Span] = []
         self.num_unmapped = 0
+        self.num_too_long = 0
         self.is_too_deep = False
         self._lines = lines
         self._env: dict[str, object] = {}
         self._md = MarkdownIt("commonmark", {"maxNesting": MAX_NESTING}).enable(["table", "strikethrough"])
-        self._md.use(footnote_plugin).use(dollarmath_plugin, allow_space=False, allow_digits=False, double_inline=True)
+        self._md.use(footnote_plugin).use(dollarmath_plugin).disable("math_inline")
         self._inline = InlineWatch(self._md)
 
     def parse_blocks(self, offset: int) -> Sequence[Token]:
@@ -188,6 +191,9 @@ class _Reading:
 
     def expose(self, leaf: _Leaf) -> list[_Segment]:
         """The parts of a leaf that are prose or marked within prose, in order; adds the marks to `spans`."""
+        if any(len(token.content) > MAX_INLINE_CHARS for token in leaf.inlines):
+            self.num_too_long += 1
+            return []
         segments: list[_Segment] = []
         spans: list[Span] = []
         cursor = (-1, 0)
@@ -201,8 +207,6 @@ class _Reading:
                     cursor = (line, parts[-1].start + parts[-1].length)
                 else:
                     parts = _locate_lines(self._lines, leaf, token.content)
-                if len(token.content) > MAX_INLINE_CHARS:
-                    raise _MappingError
                 for mark in self._inline.find_marks(token.content, self._env):
                     start, end = _map_start(parts, mark.start), _map_end(parts, mark.end)
                     if start < end:
