@@ -13,6 +13,7 @@ from chunkers.records import Candidate, Document
 DETECTORS: tuple[Callable[[Prose], Iterable[Candidate]], ...] = (
     harper.find,
     doubled.find,
+    doubled.find_phrases,
     articles.find,
     confusion.find,
     small_words.find,

@@ -9,7 +9,7 @@ from chunkers.records import Candidate, Category
 _NEXT = re.compile(r"[\s`*_“‘\"'(\[]+([^\W_][\w’'-]*)")
 _VOWEL_SOUND = re.compile(r"(?:hour|honest|honou?r|heir)|[aeiou](?!$)|(?:[aefhilmnorsx]|8|11|18)$", re.IGNORECASE)
 _CONSONANT_SOUND = re.compile(
-    r"(?:uni(?!n|m|d)|us[aeiu]|ut[ei]|ur[aei]|uk|eu|ew|one(?!i)|once|ou[ij]|u$|ub[iu]|ufo|ue?fa)|[bcdfgjkpqtuvwyz0-79]", re.IGNORECASE
+    r"(?:uni(?!n|m|d)|us[aeiu]|ut[ei]|ur[aei]|uk|eu|ew|one(?!i)|once|ou[ij]|u$|ub[iu]|ufo|ue?fa)|[bcdfgjkpqtvwyz0-79]", re.IGNORECASE
 )
 _INITIALISM = re.compile(r"[A-Z]{2,}s?(?![a-z])")
 _LETTER_WITH_VOWEL = frozenset("AEFHILMNORSX")

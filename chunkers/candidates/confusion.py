@@ -19,17 +19,20 @@ MIN_GAIN = {
     "confusion:homophone": (-0.5, 0.0),
     "confusion:mixed": (0.25, 3.5),
     "confusion:function_word": (3.0, 4.0),
-    "confusion:swap": (5.0, _NEVER),
+    "confusion:swap": (6.0, _NEVER),
     "confusion:scanno": (-1.0, 1.0),
     "confusion:letters": (4.5, 3.75),
     "confusion:neighbour": (6.5, 7.0),
     "confusion:number": (-1.75, 1.0),
+    "confusion:agreement": (-2.0, 0.5),
     "confusion:tense": (1.0, 3.0),
     "confusion:form": (4.0, _NEVER),
 }
 """How much likelier, in nats, a replacement must be than the word: between two neighbours, and beside one. Set where each kind finds the
 most human corrections for its number of candidates (437,000 words of proofread documents, 2,553 paragraphs)."""
-_CATEGORY = dict.fromkeys(("confusion:number", "confusion:tense", "confusion:form"), Category.AGREEMENT)
+_UNLISTED = frozenset({"confusion:number", "confusion:scanno"})
+"""Kinds that are proposed even where the lexicon has neither of the pairs that the replacement would make."""
+_CATEGORY = dict.fromkeys(("confusion:number", "confusion:agreement", "confusion:tense", "confusion:form"), Category.AGREEMENT)
 _NONE: dict[str, float] = {}
 _MIN_COUNT = 11.5
 """Log count below which a word is too rare to be proposed for a known one."""
@@ -62,7 +65,7 @@ def find(prose: Prose) -> Iterator[Candidate]:
         leaders = lexicon.leaders.get(after, _NONE) if after is not None else _NONE
         old = lexicon.log_chain(before, (word.lower,), after)
         for replacement, first, last, detector, limits in variants:
-            if first not in followers and last not in leaders and detector != "confusion:number":
+            if first not in followers and last not in leaders and detector not in _UNLISTED:
                 continue
             if lexicon.log_between(before, replacement, after) - old < limits[alone]:
                 continue
@@ -78,6 +81,8 @@ def list_variants(word: str) -> tuple[Variant, ...]:
     if not lexicon.is_known(word) and not word.endswith(("'s", "'")):
         return ()
     variants: dict[str, str] = {}
+    for other in map_agreement().get(word, ()):
+        variants.setdefault(other, "confusion:agreement")
     for other in map_homophones().get(word, ()):
         variants.setdefault(other, _name_kind(word, other))
     for other in map_function_words().get(word, ()):
@@ -136,6 +141,11 @@ def list_neighbours(word: str) -> Iterator[str]:
                 yield head + letter + rest
         for letter in letters:
             yield head + letter + tail
+
+
+@cache
+def map_agreement() -> dict[str, tuple[str, ...]]:
+    return map_sets(read_rows("agreement"))
 
 
 @cache

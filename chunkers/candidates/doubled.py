@@ -7,6 +7,8 @@ from chunkers.candidates.prose import Prose
 from chunkers.candidates.wordlists import read_words
 from chunkers.records import Candidate, Category
 
+_JOINS = frozenset({"and", "by", "or", "to", "after"})
+"""What stands inside «more and more and more»."""
 _MAY_DOUBLE = read_words("doubles")
 
 
@@ -29,3 +31,17 @@ def find(prose: Prose) -> Iterator[Candidate]:
             yield prose.candidate(word.end, following.end, "", Category.EXTRA, detector, f"«{word.text}» stands twice.")
         else:
             yield prose.candidate(word.start, following.start, replacement, Category.EXTRA, detector, f"«{word.text}» stands twice.")
+
+
+def find_phrases(prose: Prose) -> Iterator[Candidate]:
+    """Yields the deletion of the first of two equal pairs of words: «the same the same»."""
+    words = prose.words
+    for index in range(len(words) - 3):
+        first, second, third, fourth = words[index : index + 4]
+        if any(word.lower in _JOINS or word.lower in _MAY_DOUBLE for word in (first, second)):
+            continue
+        repeats = first.lower == third.lower and second.lower == fourth.lower and first.lower != second.lower
+        adjoin = first.after == second.lower and second.after == third.lower and third.after == fourth.lower
+        if repeats and adjoin and first.is_whole and fourth.is_whole and prose.is_free(first.start, third.start):
+            message = f"«{first.text} {second.text}» stands twice."
+            yield prose.candidate(first.start, third.start, "", Category.EXTRA, "doubled_phrase", message)

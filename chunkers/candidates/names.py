@@ -10,6 +10,7 @@ from chunkers.records import Candidate, Category
 
 _MIN_LENGTH = 4
 _MUCH_MORE = 3
+_MUCH_MORE_CAPITALS = 6
 _MAX_TIMES = 12
 
 
@@ -23,7 +24,7 @@ def find(prose: Prose) -> Iterator[Candidate]:
         by_lower.setdefault(text.lower(), []).append(text)
     spellings: dict[str, list[str]] = {}
     for word in prose.words:
-        if len(word.text) < _MIN_LENGTH or not word.is_whole:
+        if len(word.text) < _MIN_LENGTH or not word.is_whole or "'" in word.lower:
             continue
         if word.text not in spellings:
             spellings[word.text] = list(_list_commoner(word.text, counts, by_lower, lexicon.is_known(word.lower)))
@@ -43,7 +44,7 @@ def _list_commoner(text: str, counts: Counter[str], by_lower: dict[str, list[str
     if times > _MAX_TIMES:
         return
     for other in by_lower.get(text.lower(), ()):
-        if other != text and not other.isupper() and counts[other] >= _MUCH_MORE * max(times, 1):
+        if other != text and not other.isupper() and counts[other] >= _MUCH_MORE_CAPITALS * max(times, 1):
             yield other
     if is_known:
         return

@@ -20,7 +20,7 @@ CLEAR = "\u2060"
 
 _CLEAR_KINDS = frozenset({"markup", "html"})
 _WORD = re.compile(r"[^\W\d_]+(?:[’'][^\W\d_]+)*")
-_PLAIN_BEFORE = frozenset(" \n\r\t“‘\"'([{—–…\u2060\ufffc*_>,;:!?|")
+_PLAIN_BEFORE = frozenset(" \n\r\t“‘\"'([{—–…\u2060*_>,;:!?|")
 _BREAK = "\n\n"
 
 
@@ -138,7 +138,7 @@ class Prose:
         )
 
 
-_GLUE = frozenset("-_/\\@’'")
+_GLUE = frozenset("-_/\\@’'" + OPAQUE)
 _SENTENCE_END = re.compile(
     r"(?:[.!?…:]|\n\s*\n|^)[”’\"')\]]*[\s\u2060]*[“‘\"'(\[]*\Z|\n[ \t]*(?:[-*+>|#]|\d+[.)])?[ \t]*[“‘\"'(\[]*\Z|[“‘\"][“‘\"'(\[]*\Z"
 )

@@ -35,9 +35,9 @@ def _find_single(prose: Prose, text: str, offset: int, uses_double: bool) -> Ite
             match = _AFTER.match(text, place + 1)
             before = text[place - 1] if place else " "
             closes = _closing(text, place)
-            if before.isalpha():
-                yield prose.candidate(at, at + 1, "’", Category.QUOTE, "quotes:apostrophe", "An apostrophe is meant.")
-            elif (match is not None and match.group().lower() in _ELISIONS) or closes is None:
+            if before.isalpha() or (match is not None and match.group().lower() in _ELISIONS):
+                yield prose.candidate(at, at + 1, "’", Category.QUOTE, "quotes:elision", "An apostrophe is meant.")
+            elif closes is None:
                 yield prose.candidate(at, at + 1, "’", Category.QUOTE, "quotes:apostrophe", "An apostrophe may be meant.")
             if (
                 match is not None
@@ -46,7 +46,7 @@ def _find_single(prose: Prose, text: str, offset: int, uses_double: bool) -> Ite
                 and place > 1
                 and text[place - 2].isalpha()
             ):
-                yield prose.candidate(at - 1, at + 1, "’", Category.QUOTE, "quotes:apostrophe", "An apostrophe is meant.")
+                yield prose.candidate(at - 1, at + 1, "’", Category.QUOTE, "quotes:elision", "An apostrophe is meant.")
             if uses_double and text.count("“", 0, place) <= text.count("”", 0, place):
                 yield prose.candidate(at, at + 1, "“", Category.QUOTE, "quotes:kind")
                 if closes is not None:

@@ -9,7 +9,8 @@ from chunkers.candidates.prose import Prose, match_apostrophe
 from chunkers.candidates.wordlists import read_words
 from chunkers.records import Candidate, Category
 
-_BEFORE_MARK = re.compile(r"(?<=[^\s.…>|:#*-])[ \t]+(?=[,;:.!?](?=[\s”’\"')]|\Z)(?!\.))")
+_BEFORE_MARK = re.compile(r"(?<=[^\s.…>|:#*-])[ \t]+(?=[,;.!?](?=[\s”’\"')]|\Z)(?!\.))")
+_BEFORE_COLON = re.compile(r"(?<=[^\s.…>|:#*-])[ \t]+(?=:(?:\s|\Z))")
 _AFTER_MARK = re.compile(r"(?<=[a-z\u2019)])[,;!?](?=[A-Za-z])|(?<=[a-z][a-z])\.(?=[A-Z][a-z]+[ ,’'])|(?<=[a-z]),(?=[“‘])")
 _DOUBLE = re.compile(r"(?<=[^\s.!?:;”\"’)|>*+\-\d]) {2,}(?=[^\s|\-–—=\\])")
 _SINGLE = frozenset("aio")
@@ -51,6 +52,7 @@ def find(prose: Prose) -> Iterator[Candidate]:
 def _find_marks(prose: Prose, start: int, end: int) -> Iterator[Candidate]:
     for pattern, detector, message in (
         (_BEFORE_MARK, "spacing:before_mark", "No space stands before this mark."),
+        (_BEFORE_COLON, "spacing:before_colon", "No space stands before a colon."),
         (_DOUBLE, "spacing:double", "Two spaces inside a sentence."),
     ):
         for match in pattern.finditer(prose.masked, start, end):
@@ -64,12 +66,16 @@ def _find_marks(prose: Prose, start: int, end: int) -> Iterator[Candidate]:
 
 def _join(left: str, right: str, lexicon: Lexicon) -> str | None:
     first, second = left.lower(), right.lower()
-    if second in ("s", "t", "ll", "ve", "re", "d", "m") and len(first) > 1:
+    if right == "t" and first.endswith("n") and lexicon.is_known(f"{first}'t"):
+        return f"{left}'{right}"
+    if right in ("ll", "ve", "re", "d", "m") and lexicon.is_known(f"{first}'{right}"):
+        return f"{left}'{right}"
+    if right == "s" and len(first) > 2 and lexicon.is_known(first) and first not in read_words("small_words"):
         return f"{left}'{right}"
     if first == "o" and second == "clock":
         return f"{left}'{right}"
     joined = first + second
-    if not lexicon.is_known(joined) or right[0].isupper():
+    if not lexicon.is_known(joined) or right[0].isupper() or (left.isupper() and len(left) < 3):
         return None
     is_cut = (
         f"{first} {second}" in _WORDS_CUT
