@@ -3,14 +3,15 @@
 Owns no judgement: most candidates are wrong, a model or a rule's measured precision decides which become edits.
 """
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 
 from chunkers.candidates import articles, capitals, confusion, doubled, harper, names, punctuation, quotes, small_words, spacing, spelling
 from chunkers.candidates.harper import guess_dialect
+from chunkers.candidates.priors import DEFAULT_PRIOR, PRIOR, STANDS_ALONE
 from chunkers.candidates.prose import Prose
 from chunkers.records import Candidate, Document
 
-DETECTORS: tuple[Callable[[Prose], Iterable[Candidate]], ...] = (
+DETECTORS: tuple[Callable[[Prose], Iterator[Candidate]], ...] = (
     harper.find,
     doubled.find,
     doubled.find_phrases,
@@ -25,10 +26,7 @@ DETECTORS: tuple[Callable[[Prose], Iterable[Candidate]], ...] = (
     capitals.find,
 )
 
-DEFAULT_PRIOR = 0.01
-PRIOR: dict[str, float] = {}
-
-__all__ = ["DEFAULT_PRIOR", "DETECTORS", "PRIOR", "find_candidates", "guess_dialect"]
+__all__ = ["DEFAULT_PRIOR", "DETECTORS", "PRIOR", "STANDS_ALONE", "find_candidates", "guess_dialect"]
 
 
 def find_candidates(document: Document) -> list[Candidate]:
@@ -36,15 +34,7 @@ def find_candidates(document: Document) -> list[Candidate]:
 
     `document.text[start:end] == original != replacement`, inside one prose block, and clear of everything protected.
     """
-    return sort_candidates(find_light(document, DETECTORS))
-
-
-def find_light(document: Document, detectors: Iterable[Callable[[Prose], Iterable[Candidate]]] = DETECTORS[1:]) -> Iterator[Candidate]:
     prose = Prose(document)
-    for find in detectors:
-        yield from find(prose)
-
-
-def sort_candidates(candidates: Iterable[Candidate]) -> list[Candidate]:
-    unique = {(candidate.start, candidate.end, candidate.replacement, candidate.detector): candidate for candidate in candidates}
+    found = (candidate for find in DETECTORS for candidate in find(prose) if prose.is_free(candidate.start, candidate.end))
+    unique = {(candidate.start, candidate.end, candidate.replacement, candidate.detector): candidate for candidate in found}
     return [unique[key] for key in sorted(unique)]

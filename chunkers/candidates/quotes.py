@@ -11,6 +11,7 @@ from chunkers.candidates.wordlists import read_words
 from chunkers.records import Candidate, Category
 
 _ELISIONS = read_words("elisions")
+_CLOSED = re.compile(r"’(?![^\W\d_])")
 _AFTER = re.compile(r"[^\W\d_]+")
 
 
@@ -28,9 +29,11 @@ def find(prose: Prose) -> Iterator[Candidate]:
 
 
 def _find_single(prose: Prose, text: str, offset: int, uses_double: bool) -> Iterator[Candidate]:
-    opened: int | None = None
+    depth = 0
     for place, mark in enumerate(text):
-        if mark == "‘":
+        if mark in "“”":
+            depth += 1 if mark == "“" else -1
+        elif mark == "‘":
             at = offset + place
             match = _AFTER.match(text, place + 1)
             before = text[place - 1] if place else " "
@@ -47,7 +50,7 @@ def _find_single(prose: Prose, text: str, offset: int, uses_double: bool) -> Ite
                 and text[place - 2].isalpha()
             ):
                 yield prose.candidate(at - 1, at + 1, "’", Category.QUOTE, "quotes:elision", "An apostrophe is meant.")
-            if uses_double and text.count("“", 0, place) <= text.count("”", 0, place):
+            if uses_double and depth <= 0:
                 yield prose.candidate(at, at + 1, "“", Category.QUOTE, "quotes:kind")
                 if closes is not None:
                     yield prose.candidate(offset + closes, offset + closes + 1, "”", Category.QUOTE, "quotes:kind")
@@ -57,13 +60,12 @@ def _find_single(prose: Prose, text: str, offset: int, uses_double: bool) -> Ite
                 at_end = offset + (ending if ending == len(text) - 1 else len(text))
                 if text[(at_end - offset) - 1] in ".!?,…—":
                     yield prose.candidate(at_end, at_end, "’", Category.QUOTE, "quotes:unclosed", "The quotation is not closed.")
-            opened = place if closes is not None else opened
 
 
 def _closing(text: str, place: int) -> int | None:
     """Where the quotation opened at `place` closes: the first ’ after it that no letter follows."""
-    for match in re.finditer(r"’(?![^\W\d_])", text[place + 1 :]):
-        at = place + 1 + match.start()
+    for match in _CLOSED.finditer(text, place + 1):
+        at = match.start()
         if text[at - 1] in ".!?,…—;:" or not text[at - 1].isspace():
             return at
     return None
@@ -94,7 +96,7 @@ def _find_double(prose: Prose, text: str, offset: int) -> Iterator[Candidate]:
                 start = max(text.rfind("”", 0, place) + 1, 0)
                 if start == 0:
                     yield prose.candidate(offset, offset, "“", Category.QUOTE, "quotes:unopened", "The quotation is not opened.")
-            elif "‘" in text[opened:place] and text.count("‘", opened, place) > len(re.findall(r"’(?![^\W\d_])", text[opened:place])):
+            elif "‘" in text[opened:place] and text.count("‘", opened, place) > len(_CLOSED.findall(text, opened, place)):
                 yield prose.candidate(at, at + 1, "’", Category.QUOTE, "quotes:kind")
                 yield prose.candidate(at, at, "’", Category.QUOTE, "quotes:unclosed", "The inner quotation is not closed.")
             opened = None

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from chunkers.candidates import DEFAULT_PRIOR, PRIOR, find_candidates
+from chunkers.candidates import DEFAULT_PRIOR, PRIOR, STANDS_ALONE, find_candidates
 from chunkers.records import Candidate, Document
 from tests.chunkers.candidates.documents import make_document
 
@@ -62,3 +62,7 @@ def test_code_is_never_touched() -> None:
 @pytest.mark.parametrize("share", [DEFAULT_PRIOR, *PRIOR.values()])
 def test_priors_are_shares(share: float) -> None:
     assert 0 < share < 1
+
+
+def test_what_stands_alone_is_more_often_right_than_wrong() -> None:
+    assert all(PRIOR[detector] > 0.5 for detector in STANDS_ALONE)
