@@ -1,0 +1,64 @@
+"""Ids, counts and offsets of one text agree with each other."""
+
+from hashlib import sha256
+from pathlib import Path
+
+import pytest
+import tokenizers
+from hypothesis import given
+from hypothesis import strategies as st
+
+from chunkers import tokens
+from chunkers.tokens import Tokenizer
+
+TEXTS = st.text(st.characters(exclude_categories=["Cs"]), max_size=60)
+
+
+@given(texts=st.lists(TEXTS, max_size=5))
+def test_ids_counts_and_offsets_agree(tokenizer_path: Path, texts: list[str]) -> None:
+    tokenizer = Tokenizer(tokenizer_path)
+    ids = tokenizer.encode_blocks(texts)
+    assert [tokenizer.decode(list(block)) for block in ids] == texts
+    assert tokenizer.count_tokens(texts) == [len(block) for block in ids]
+    for text, block in zip(texts, ids, strict=True):
+        encoded = tokenizer.encode_with_offsets(text)
+        assert encoded.ids == list(block)
+        covered = {position for start, end in encoded.offsets for position in range(start, end)}
+        assert covered == set(range(len(text)))
+
+
+def test_offsets_count_code_points(tokenizer_path: Path) -> None:
+    encoded = Tokenizer(tokenizer_path).encode_with_offsets("é🙂 the")
+    assert encoded.offsets[-1][1] == 6
+    assert encoded.offsets[0] == encoded.offsets[1] == (0, 1)
+
+
+def test_no_special_tokens_are_added(tokenizer_path: Path, tmp_path: Path) -> None:
+    engine = tokenizers.Tokenizer.from_file(str(tokenizer_path))
+    engine.post_processor = tokenizers.processors.TemplateProcessing(single="<s> $A", special_tokens=[("<s>", 0)])
+    engine.enable_truncation(2)
+    engine.enable_padding(length=9)
+    engine.save(str(tmp_path / "tokenizer.json"))
+    plain, template = Tokenizer(tokenizer_path), Tokenizer(tmp_path / "tokenizer.json")
+    assert template.encode_blocks(["the keeper of the house"]) == plain.encode_blocks(["the keeper of the house"])
+    assert template.encode_with_offsets("the keeper") == plain.encode_with_offsets("the keeper")
+
+
+def test_batches_and_parts_change_no_token(tokenizer_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    tokenizer = Tokenizer(tokenizer_path)
+    texts = ["the keeper counted the letters " * 900, "", "twice"]
+    whole = tokenizer.encode_blocks(texts)
+    monkeypatch.setattr(tokens, "BATCH_CHARS", 5000)
+    assert tokenizer.encode_blocks(texts) == whole
+    assert tokenizer.count_tokens(texts) == [len(block) for block in whole]
+
+
+def test_the_fingerprint_is_the_files(tokenizer_path: Path) -> None:
+    assert Tokenizer(tokenizer_path).fingerprint == sha256(tokenizer_path.read_bytes()).hexdigest()
+
+
+def test_a_file_that_is_no_tokeniser_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "a.json").write_text("{}")
+    for name in ("a.json", "missing.json"):
+        with pytest.raises(ValueError, match=name):
+            Tokenizer(tmp_path / name)
