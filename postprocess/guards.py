@@ -11,7 +11,8 @@ from collections import Counter
 from collections.abc import Iterable
 from dataclasses import replace
 
-from chunkers.records import Document
+from chunkers.records import Document, Span
+from chunkers.sentences import iterate_boundaries
 from postprocess.changes import Change, slide_change
 from postprocess.records import Edit, EditStatus, name_edit
 from postprocess.variants import is_restyle
@@ -23,9 +24,8 @@ MAX_SENTENCE_SHARE = 0.6
 
 _MARKUP = frozenset("*_[]()#|<>\\`$")
 _LINE_MARKER = re.compile(r"[ \t]*(?:[-+=~]|\d{1,9}[.)]|\t| {4})")
-_SENTENCE_END = re.compile(r"[.!?…][”’\"')\]]*\s|\n\s*\n|\r\n\s*\r\n")
 _SENTENCE_REACH_CHARS = 600
-_NO_GLUE = frozenset(" \t\n\r.,;:!?…)]}”’\"'»—–")
+_STICKY = frozenset("`$/=_%&#-@+~")
 
 
 class GuardError(ValueError):
@@ -91,34 +91,37 @@ def _has_bad_characters(original: str, replacement: str) -> bool:
 
 
 def _find_protected(change: Change, document: Document, ends: list[int]) -> str | None:
-    """Kind of the protected span that the change overlaps, stands in, or would grow or join by standing right beside it."""
+    """Kind of the protected span that the change overlaps, stands in, or would join by standing right beside it."""
     text, spans = document.text, document.protected
     start, end, original, replacement = change
     index = bisect_right(ends, start)
     if index < len(spans) and (spans[index].start < end or spans[index].start < start):
         return spans[index].kind
     if index and spans[index - 1].end == start:
-        following = text[end : end + 1]
-        if _is_glued((replacement + following)[:1], was=(original + following)[:1], is_insertion=start == end):
-            return spans[index - 1].kind
+        span, following = spans[index - 1], text[end : end + 1]
+        edge, outside = text[span.end - 1], text[max(0, span.start - 1) : span.start]
+        if _joins(span, edge, outside, (original + following)[:1], (replacement + following)[:1]):
+            return span.kind
     if index < len(spans) and spans[index].start == end:
-        preceding = text[max(0, start - 1) : start]
-        if _is_glued((preceding + replacement)[-1:], was=(preceding + original)[-1:], is_insertion=start == end, is_before=True):
-            return spans[index].kind
+        span, preceding = spans[index], text[max(0, start - 1) : start]
+        edge, outside = text[span.start], text[span.end : span.end + 1]
+        if _joins(span, edge, outside, (preceding + original)[-1:], (preceding + replacement)[-1:]):
+            return span.kind
     return None
 
 
-def _is_glued(char: str, *, was: str, is_insertion: bool, is_before: bool = False) -> bool:
-    """Whether `char` beside a span reads as a part of it, and did not so before."""
-    if not _glues(char, is_before):
-        return False
-    return is_insertion or not _glues(was, is_before)
+def _joins(span: Span, edge: str, outside: str, old: str, new: str) -> bool:
+    """Whether what stands beside a span's edge, once `old` and now `new`, becomes a part of it, or stops it from being markup.
+
+    A word grows into an address or clings to code; a space right inside `**` makes plain asterisks of them.
+    """
+    if span.kind == "markup":
+        return new.isspace() and not old.isspace() and (not outside or outside.isspace())
+    return _is_sticky(edge) and _is_sticky(new) and not (_is_sticky(old) and old == new)
 
 
-def _glues(char: str, is_before: bool) -> bool:
-    if is_before:
-        return char.isalnum()
-    return bool(char) and char not in _NO_GLUE and not char.isspace()
+def _is_sticky(char: str) -> bool:
+    return char.isalnum() or (bool(char) and char in _STICKY)
 
 
 def _changes_markup(change: Change, document: Document) -> bool:
@@ -145,8 +148,6 @@ def _is_too_large(change: Change, text: str) -> bool:
 
 def _measure_sentences(text: str, start: int, end: int) -> int:
     """Code points of the sentences that the span touches, looked for no further than _SENTENCE_REACH_CHARS."""
-    floor = max(0, start - _SENTENCE_REACH_CHARS)
-    first = max((match.end() for match in _SENTENCE_END.finditer(text, floor, start)), default=floor)
-    closing = _SENTENCE_END.search(text, max(start, end - 1), min(len(text), end + _SENTENCE_REACH_CHARS))
-    last = closing.end() if closing else min(len(text), end + _SENTENCE_REACH_CHARS)
-    return last - first
+    first, last = max(0, start - _SENTENCE_REACH_CHARS), min(len(text), end + _SENTENCE_REACH_CHARS)
+    boundaries = list(iterate_boundaries(text, first, last))
+    return min((at for at in boundaries if at >= end), default=last) - max((at for at in boundaries if at <= start), default=first)
