@@ -4,6 +4,7 @@ Paragraphs are read alone; an opening mark without its partner is allowed where 
 """
 
 import re
+from bisect import bisect_right
 from collections.abc import Iterator
 
 from chunkers.candidates.prose import Prose
@@ -30,6 +31,8 @@ def find(prose: Prose) -> Iterator[Candidate]:
 
 def _find_single(prose: Prose, text: str, offset: int, uses_double: bool) -> Iterator[Candidate]:
     depth = 0
+    closings = _list_closings(text)
+    last = text.rfind("”")
     for place, mark in enumerate(text):
         if mark in "“”":
             depth += 1 if mark == "“" else -1
@@ -37,7 +40,8 @@ def _find_single(prose: Prose, text: str, offset: int, uses_double: bool) -> Ite
             at = offset + place
             match = _AFTER.match(text, place + 1)
             before = text[place - 1] if place else " "
-            closes = _closing(text, place)
+            index = bisect_right(closings, place)
+            closes = closings[index] if index < len(closings) else None
             if before.isalpha() or (match is not None and match.group().lower() in _ELISIONS):
                 yield prose.candidate(at, at + 1, "’", Category.QUOTE, "quotes:elision", "An apostrophe is meant.")
             elif closes is None:
@@ -56,19 +60,14 @@ def _find_single(prose: Prose, text: str, offset: int, uses_double: bool) -> Ite
                     yield prose.candidate(offset + closes, offset + closes + 1, "”", Category.QUOTE, "quotes:kind")
             if closes is None and (before in "“ " or place == 0) and place + 1 < len(text):
                 yield prose.candidate(at, at + 1, "", Category.QUOTE, "quotes:stray", "This mark has no partner.")
-                ending = text.rfind("”")
-                at_end = offset + (ending if ending == len(text) - 1 else len(text))
+                at_end = offset + (last if last == len(text) - 1 else len(text))
                 if text[(at_end - offset) - 1] in ".!?,…—":
                     yield prose.candidate(at_end, at_end, "’", Category.QUOTE, "quotes:unclosed", "The quotation is not closed.")
 
 
-def _closing(text: str, place: int) -> int | None:
-    """Where the quotation opened at `place` closes: the first ’ after it that no letter follows."""
-    for match in _CLOSED.finditer(text, place + 1):
-        at = match.start()
-        if text[at - 1] in ".!?,…—;:" or not text[at - 1].isspace():
-            return at
-    return None
+def _list_closings(text: str) -> list[int]:
+    """Where a quotation in single marks may close: each ’ after a mark or letter that no letter follows."""
+    return [match.start() for match in _CLOSED.finditer(text) if not text[max(0, match.start() - 1)].isspace()]
 
 
 def _find_double(prose: Prose, text: str, offset: int) -> Iterator[Candidate]:
