@@ -19,6 +19,7 @@ import pyarrow.parquet as pq
 
 from chunkers.shards import write_shard
 from engine.models import Model
+from engine.protocol import Engine
 from engine.records import CALLS, Alternatives, Completion, Outcome, Request, Sampling
 
 
@@ -42,12 +43,12 @@ def row_key(model: Model, engine_kind: str, token_ids: Sequence[int], sampling: 
 class CallStore:
     """The calls of one model in one workspace.
 
-    A row appended is on disk within `flush_rows` rows or `flush_s` seconds, whichever is first, and after `close`.
+    A row appended is on disk within `flush_rows` rows or `flush_s` seconds, whichever is first, and after `flush`.
     """
 
-    def __init__(self, workspace_url: str, model: Model, build: str, determinism: str, *, worker: str, flush_rows: int = 256, flush_s: float = 5.0) -> None:
+    def __init__(self, workspace_url: str, model: Model, *, worker: str, flush_rows: int = 256, flush_s: float = 5.0) -> None:
         self._url = f"{workspace_url}/calls/model={model.slug}"
-        self._model, self._build, self._determinism, self._worker = model, build, determinism, worker
+        self._model, self._worker = model, worker
         self._flush_rows, self._flush_s, self._flushed_at = flush_rows, flush_s, time.monotonic()
         self._pending: dict[str, tuple[Completion, dict[str, Any]]] = {}
         self._known = _read_known(self._url)
@@ -69,9 +70,9 @@ class CallStore:
             alternatives=tuple(Alternatives(token_ids=tuple(ids), logprobs=tuple(logprobs)) for ids, logprobs in alternatives),
         )
 
-    def append(self, completion: Completion, attempt: int = 1) -> None:
+    def append(self, completion: Completion, engine: Engine, attempt: int = 1) -> None:
         """Keep one answer, failed ones too; only those that are ok are ever found again."""
-        self._pending[completion.request.row_key] = completion, self._row(completion, attempt)
+        self._pending[completion.request.row_key] = completion, self._row(completion, engine, attempt)
         if len(self._pending) >= self._flush_rows or time.monotonic() - self._flushed_at >= self._flush_s:
             self.flush()
 
@@ -86,7 +87,7 @@ class CallStore:
         self._known |= _answers(pa.Table.from_pylist(rows, schema=CALLS))
         self._pending = {}
 
-    def _row(self, completion: Completion, attempt: int) -> dict[str, Any]:
+    def _row(self, completion: Completion, engine: Engine, attempt: int) -> dict[str, Any]:
         request = completion.request
         return {
             "row_key": request.row_key,
@@ -110,8 +111,8 @@ class CallStore:
             "alternative_ids": [list(at.token_ids) for at in completion.alternatives],
             "alternative_logprobs": [list(at.logprobs) for at in completion.alternatives],
             "error": completion.error,
-            "determinism": self._determinism,
-            "engine_build": self._build,
+            "determinism": engine.determinism,
+            "engine_build": engine.build,
             "created_at": datetime.now(UTC),
             "worker": self._worker,
         }

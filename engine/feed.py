@@ -6,10 +6,12 @@ Owns the order of requests, the look-up before and the record after each call. K
 import logging
 import queue
 import threading
+from collections import Counter
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, ExitStack
 from dataclasses import dataclass, field, replace
+from itertools import chain
 from types import TracebackType
 from typing import Protocol, Self
 
@@ -44,12 +46,15 @@ class Progress:
     """Of computed answers only."""
     cached_tokens: int = 0
     completion_tokens: int = 0
-    outcomes: dict[Outcome, int] = field(default_factory=dict)
+    busy_seconds: float = 0.0
+    """Time spent in the engine's steps."""
+    templates: Counter[str] = field(default_factory=Counter)
+    """Answers by the template of their request."""
 
     def count(self, completion: Completion, *, is_stored: bool) -> None:
         self.num_answered += 1
         self.num_failed += completion.outcome is not Outcome.OK
-        self.outcomes[completion.outcome] = self.outcomes.get(completion.outcome, 0) + 1
+        self.templates[completion.request.template] += 1
         if is_stored:
             self.num_stored += 1
             return
@@ -70,12 +75,12 @@ class _Stream:
 class Feed:
     """Runs the engine in a thread of its own from `start` to `close`; jobs may be submitted from any thread meanwhile."""
 
-    def __init__(self, load: Callable[[], tuple[AbstractContextManager[Engine], CallStore]]) -> None:
-        """`load` makes the engine and the store; it runs in the feed's thread, so that the caller works on while weights load."""
+    def __init__(self, open_store: Callable[[], CallStore], load_engine: Callable[[], AbstractContextManager[Engine]], *, is_eager: bool) -> None:
+        """Both run in the feed's thread, so that the caller works on meanwhile; an engine that is not eager loads at the first question
+        that the store cannot answer.
+        """
         self.progress = Progress()
-        self.busy_seconds = 0.0
-        self.is_loaded = threading.Event()
-        self._load = load
+        self._open_store, self._load_engine, self._is_eager = open_store, load_engine, is_eager
         self._submitted: queue.SimpleQueue[_Stream | None] = queue.SimpleQueue()
         self._streams: list[_Stream] = []
         self._waiting: dict[str, list[tuple[_Stream, Request]]] = {}
@@ -102,21 +107,31 @@ class Feed:
 
     def _run(self) -> None:
         try:
-            context, store = self._load()
-            with context as engine:
-                self.is_loaded.set()
-                try:
-                    while self._admit(wait=True):
-                        for completion in engine.run(self._missing(store)):
-                            store.append(completion)
-                            self.busy_seconds = engine.busy_seconds
-                            self._deliver(completion)
-                finally:
-                    store.flush()
+            store = self._open_store()
+            with ExitStack() as stack:
+                engine: Engine | None = None
+                if self._is_eager:
+                    engine = stack.enter_context(self._load_engine())
+                while self._admit(wait=True):
+                    missing = self._missing(store)
+                    first = next(missing, None)
+                    if first is None:
+                        continue
+                    if engine is None:
+                        engine = stack.enter_context(self._load_engine())
+                    self._answer(engine, store, chain([first], missing))
         except BaseException as error:  # noqa: BLE001 - handed to every waiting job, which raises it in its own thread
             self._error = error
-            self.is_loaded.set()
             self._fail(error)
+
+    def _answer(self, engine: Engine, store: CallStore, requests: Iterator[Request | None]) -> None:
+        try:
+            for completion in engine.run(requests):
+                store.append(completion, engine)
+                self.progress.busy_seconds = engine.busy_seconds
+                self._deliver(completion)
+        finally:
+            store.flush()
 
     def _fail(self, error: BaseException) -> None:
         self._admit(wait=False)

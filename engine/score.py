@@ -20,9 +20,9 @@ TEMPLATE_VERSION = 1
 
 NUM_ALTERNATIVES = 4
 """The likeliest tokens kept at each position of a chunk: what the model would rather have."""
-TAIL_TOKENS = 16
+TAIL_TOKENS = 12
 """Tokens after a change that are compared: what comes later is the same text and nearly as likely in both."""
-MIN_SURPRISE = 2.0
+MIN_SURPRISE = 4.0
 """Nats. A candidate whose place the model finds this likely as it stands cannot gain enough, and is not asked about."""
 
 
@@ -44,7 +44,7 @@ class Score:
     gain: float | None
     """Nats: log-probability of the text with the change less that of the text as it stands; None where not asked."""
     surprise: float
-    """Nats: minus the log-probability of what stands at the place now, the three tokens after it included."""
+    """Nats: minus the log-probability of what stands at the place now, the token after it included."""
 
 
 SCORES = table_schema(
@@ -149,8 +149,8 @@ class ScoreJob:
 
     def _read(self, chunk: Chunk) -> Request:
         text = chunk.context_before + chunk.text + chunk.context_after
-        token_ids, offsets = self._tokenizer.encode_with_offsets(text)
-        reading = Reading(chunk, chunk.start - len(chunk.context_before), text, list(token_ids), [start for start, _ in offsets])
+        tokens = self._tokenizer.encode_with_offsets(text)
+        reading = Reading(chunk, chunk.start - len(chunk.context_before), text, tokens.ids, [start for start, _ in tokens.offsets])
         request = self._request(chunk, READ_TEMPLATE, reading.token_ids, Sampling(score_from=1, num_alternatives=NUM_ALTERNATIVES))
         self._readings[request.chunk_id] = reading
         return request
@@ -203,7 +203,7 @@ class ScoreJob:
         while not reading.is_word_start(first):
             first -= 1
         changed = reading.token_at(max(start, end - 1))
-        surprise = reading.sums[first] - reading.sums[min(changed + 4, len(reading.logprobs))]
+        surprise = reading.sums[first] - reading.sums[min(changed + 2, len(reading.logprobs))]
         if first == 0 or surprise < MIN_SURPRISE:
             self.scores.append(_score(candidate, surprise, None, None))
             return
@@ -213,7 +213,7 @@ class ScoreJob:
         tail_start = reading.starts[first]
         tail_end = reading.starts[last] if last < len(reading.token_ids) else len(reading.text)
         tail = reading.text[tail_start:start] + candidate.replacement + reading.text[end:tail_end]
-        token_ids = [*reading.token_ids[:first], *self._tokenizer.encode(tail)]
+        token_ids = [*reading.token_ids[:first], *self._tokenizer.encode_with_offsets(tail).ids]
         if len(token_ids) == first:
             self.scores.append(_score(candidate, surprise, None, None))
             return

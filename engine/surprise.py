@@ -10,7 +10,7 @@ from rapidfuzz.distance import DamerauLevenshtein
 from chunkers.records import Candidate, Category
 from engine.score import Reading
 
-MIN_LEAD = 3.0
+MIN_LEAD = 4.0
 """Nats by which the preferred token leads the one that stands there."""
 MAX_LOGPROB_MISSING = -4.5
 """A word counts as unexpected enough for a missing word before it below this."""

@@ -1,0 +1,1 @@
+"""What a user runs: flows, the command line, configuration and run folders."""

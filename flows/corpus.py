@@ -1,0 +1,164 @@
+"""Inputs into shards: whole documents, chunked, in Parquet files of a bounded number of tokens; and documents back out of shards."""
+
+import logging
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from itertools import groupby
+from operator import attrgetter
+from pathlib import Path
+
+from chunkers.readers import parse_document, read_document
+from chunkers.records import CHUNKS, DOCUMENTS, Chunk, Document, DocumentError
+from chunkers.shards import read_shard, write_shard
+from chunkers.tokens import Tokenizer
+from chunkers.windows import block_texts, window_document
+from postprocess.assemble import rebuild_text
+
+logger = logging.getLogger(__name__)
+
+MAX_SHARD_TOKENS = 200_000
+"""A shard is closed once it holds this many; a document is never parted."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DocumentRow:
+    """A row of `documents`."""
+
+    doc_id: str
+    path: str
+    format: str
+    encoding: str
+    bom: str
+    title: str | None
+    language: str | None
+    notes: tuple[str, ...]
+    num_chars: int
+    num_words: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Unread:
+    """An input that could not be read."""
+
+    path: str
+    message: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Corpus:
+    """What the inputs became on disk."""
+
+    documents_path: Path
+    shard_paths: tuple[Path, ...]
+    num_prose_chunks: int
+    unread: tuple[Unread, ...]
+
+
+def expand_inputs(patterns: Iterable[str]) -> list[str]:
+    """Files for each input, in the order given, sorted within a pattern, each once. An input with a wildcard that fits nothing is an error.
+
+    Raises DocumentError.
+    """
+    found: dict[str, None] = {}
+    for pattern in patterns:
+        if Path(pattern).exists() or "://" in pattern or not any(mark in pattern for mark in "*?["):
+            found[pattern] = None
+            continue
+        root = Path(pattern).anchor or "."
+        matches = sorted(str(path) for path in Path(root).glob(str(Path(pattern).relative_to(root) if root != "." else pattern)) if path.is_file())
+        if not matches:
+            raise DocumentError(f"{pattern}: no file fits; a pattern must fit at least one file; check it, and quote it for the shell.")
+        found |= dict.fromkeys(matches)
+    return list(found)
+
+
+def build_corpus(inputs: Iterable[str], folder: Path, tokenizer: Tokenizer, *, max_tokens: int, max_context_tokens: int) -> Corpus:
+    """Read every input once and write its chunks; an input that cannot be read is reported and the others go on.
+
+    Shards are in the order of inputs and hold whole documents; two inputs with the same bytes are one document.
+    """
+    writer = _ShardWriter(folder / "chunks")
+    rows: dict[str, DocumentRow] = {}
+    unread: list[Unread] = []
+    for path in inputs:
+        try:
+            document = read_document(path)
+        except DocumentError as error:
+            logger.warning("%s", error)
+            unread.append(Unread(path=path, message=str(error)))
+            continue
+        if document.doc_id in rows:
+            logger.warning("%s has the same bytes as %s; it is read once.", path, rows[document.doc_id].path)
+            continue
+        rows[document.doc_id] = _document_row(document)
+        counts = tokenizer.count_tokens(block_texts(document))
+        writer.add(window_document(document, counts, tokenizer.count_tokens, max_tokens=max_tokens, max_context_tokens=max_context_tokens))
+    writer.close()
+    documents_path = folder / "documents.parquet"
+    write_shard(str(documents_path), DOCUMENTS, sorted(rows.values(), key=lambda row: (row.path, row.doc_id)))
+    return Corpus(
+        documents_path=documents_path,
+        shard_paths=tuple(writer.paths),
+        num_prose_chunks=writer.num_prose_chunks,
+        unread=tuple(unread),
+    )
+
+
+class _ShardWriter:
+    def __init__(self, folder: Path) -> None:
+        self.paths: list[Path] = []
+        self.num_prose_chunks = 0
+        self._folder, self._chunks, self._num_tokens = folder, list[Chunk](), 0
+
+    def add(self, chunks: list[Chunk]) -> None:
+        self._chunks += chunks
+        self._num_tokens += sum(chunk.num_tokens for chunk in chunks)
+        self.num_prose_chunks += sum(is_readable(chunk) for chunk in chunks)
+        if self._num_tokens >= MAX_SHARD_TOKENS:
+            self.close()
+
+    def close(self) -> None:
+        if self._chunks:
+            path = self._folder / f"shard-{len(self.paths):05}.parquet"
+            write_shard(str(path), CHUNKS, self._chunks)
+            self.paths.append(path)
+            self._chunks, self._num_tokens = [], 0
+
+
+def _document_row(document: Document) -> DocumentRow:
+    return DocumentRow(
+        doc_id=document.doc_id,
+        path=document.path,
+        format=document.format,
+        encoding=document.encoding,
+        bom=document.bom,
+        title=document.title,
+        language=document.language,
+        notes=document.notes,
+        num_chars=len(document.text),
+        num_words=document.num_words,
+    )
+
+
+def is_readable(chunk: Chunk) -> bool:
+    """Whether a chunk holds prose that a model is asked about."""
+    return chunk.block_kind.is_prose and bool(chunk.text.strip())
+
+
+def read_rows(documents_path: Path) -> dict[str, DocumentRow]:
+    """The documents table by doc_id, in its order."""
+    return {row.doc_id: row for row in read_shard(str(documents_path), DocumentRow)}
+
+
+def restore_documents(shard_path: Path, documents_path: Path) -> Iterator[tuple[Document, list[Chunk]]]:
+    """Each document of a shard as it was read, from its chunks alone: the source file is not needed and may have changed since.
+
+    Raises DocumentError where the chunks do not give the document's bytes back.
+    """
+    rows = read_rows(documents_path)
+    for doc_id, group in groupby(read_shard(str(shard_path), Chunk), key=attrgetter("doc_id")):
+        chunks, row = list(group), rows[doc_id]
+        document = parse_document((row.bom + rebuild_text(chunks)).encode(row.encoding), row.path)
+        if document.doc_id != doc_id:
+            raise DocumentError(f"{shard_path}: the chunks of {row.path} do not give its bytes back; the shard was changed; run again with --fresh.")
+        yield document, chunks

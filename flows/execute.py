@@ -1,0 +1,153 @@
+"""One `flows run`: from checked settings to a finished run folder, engine and Prefect's server started side by side."""
+
+import hashlib
+import json
+import time
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from importlib.metadata import version
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+import fsspec
+from rich.console import Console
+
+from chunkers.readers import read_document
+from chunkers.records import DocumentError, hash_id
+from flows.config import RunConfig
+from flows.corpus import expand_inputs
+from flows.engines import HostedModel, close_engines, host_model
+from flows.progress import ProgressLine
+from flows.quiet import stderr_to_file
+from flows.runs import PARTIAL, SUCCESS, Run, name_run
+from flows.server import prepare_prefect, start_server
+
+FLOW_VERSION = 1
+"""Part of a run's name: raise it when the same inputs and settings give other tables."""
+
+
+class NothingToDoError(Exception):
+    """No input could be read; nothing was computed."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Plan:
+    """Inputs and models, checked, before anything heavy is loaded."""
+
+    inputs: tuple[str, ...]
+    hosted: tuple[HostedModel, ...]
+    run: Run
+    has_prose: bool
+
+
+def plan_run(flow: str, patterns: tuple[str, ...], config: RunConfig) -> Plan:
+    """Find the inputs and the models' weights and name the run.
+
+    Raises DocumentError, ModelError, or NothingToDoError when not one input can be read.
+    """
+    inputs = tuple(expand_inputs(patterns))
+    has_prose, num_read, problems = False, 0, []
+    for path in inputs:
+        try:
+            document = read_document(path)
+        except DocumentError as error:
+            problems.append(str(error))
+            continue
+        num_read += 1
+        if document.num_words:
+            has_prose = True
+            break  # one is enough to know that the engine is needed; the flow reads them all
+    if not num_read:
+        raise NothingToDoError("\n".join(problems))
+    hosted = tuple(host_model(name, config) for name in config.model)
+    name = name_run(flow, PurePosixPath(inputs[0]).stem if len(inputs) == 1 else f"{len(inputs)}-documents", _fingerprint(flow, inputs, hosted, config))
+    return Plan(inputs=inputs, hosted=hosted, run=Run(Path(config.out).absolute() / "runs" / name), has_prose=has_prose)
+
+
+def _fingerprint(flow: str, inputs: tuple[str, ...], hosted: tuple[HostedModel, ...], config: RunConfig) -> str:
+    settings = config.model_dump(mode="json", exclude={"out", "models", "model"})
+    models = [f"{model.name} {model.model.weights_sha256} {model.config.model_dump_json()}" for model in hosted]
+    return hash_id(flow, FLOW_VERSION, json.dumps(settings, sort_keys=True), *models, *(f"{path} {_digest(path)}" for path in inputs))
+
+
+def _digest(path: str) -> str:
+    try:
+        with Path(path).open("rb") if "://" not in path else fsspec.open(path).open() as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+    except OSError:
+        return "unreadable"
+
+
+def execute_run(plan: Plan, config: RunConfig, command: list[str]) -> Run:
+    """Run the flow. The folder is whole, with its marker, when this returns; raises whatever ended the run early, finished parts kept."""
+    run = plan.run
+    was_done = run.state == "done"
+    run.start()
+    started, created = time.monotonic(), datetime.now(UTC)
+    manifest = _manifest(plan, config, command, created)
+    run.write_manifest(manifest | {"state": "running"})
+    prepare_prefect()
+    with stderr_to_file(run.folder / "engine.log") as terminal, ProgressLine(Console(file=terminal), plan.hosted):
+        server = start_server()
+        if plan.has_prose:
+            plan.hosted[0].start(is_eager=not was_done)
+        try:
+            # imported here: Prefect takes 2 s, which the engine's thread and the server use
+            from flows.proofread import proofread
+
+            server.join()
+            judged = proofread(plan.inputs, run.folder, config)
+        finally:
+            times = _times(plan.hosted, time.monotonic() - started)
+            close_engines()
+    manifest |= {"counts": judged.counts, "time": times, "finished_at": datetime.now(UTC).isoformat(), "state": "done"}
+    manifest["models"] = [_model_record(model) for model in plan.hosted]
+    run.write_manifest(manifest)
+    run.finish(PARTIAL if judged.counts["errors"] else SUCCESS)
+    return run
+
+
+def _manifest(plan: Plan, config: RunConfig, command: list[str], created: datetime) -> dict[str, Any]:
+    return {
+        "schema_version": 1,
+        "flow": "proofread",
+        "flow_version": FLOW_VERSION,
+        "run": plan.run.name,
+        "command": command,
+        "inputs": list(plan.inputs),
+        "config": config.model_dump(mode="json"),
+        "models": [_model_record(model) for model in plan.hosted],
+        "versions": {name: version(name) for name in ("galley", "prefect", "pyarrow", "polars", "harper-py", "tokenizers")},
+        "created_at": created.isoformat(),
+    }
+
+
+def _model_record(hosted: HostedModel) -> dict[str, Any]:
+    model = hosted.model
+    return {
+        "name": hosted.name,
+        "revision": model.revision,
+        "weights_sha256": model.weights_sha256,
+        "quantization": model.quantization,
+        "protocol": hosted.config.protocol,
+        "engine": hosted.engine_build,
+    }
+
+
+def _times(hosted: tuple[HostedModel, ...], wall_s: float) -> dict[str, float | int]:
+    load_s = sum(model.load_seconds for model in hosted)
+    progress = [model.progress for model in hosted]
+    busy_s = sum(part.busy_seconds for part in progress)
+    prompt_tokens, cached_tokens = sum(part.prompt_tokens for part in progress), sum(part.cached_tokens for part in progress)
+    return {
+        "wall_s": round(wall_s, 2),
+        "load_s": round(load_s, 2),
+        "busy_s": round(busy_s, 2),
+        "other_s": round(max(0.0, wall_s - load_s - busy_s), 2),
+        "num_calls": sum(part.num_answered for part in progress),
+        "num_stored": sum(part.num_stored for part in progress),
+        "prompt_tokens": prompt_tokens,
+        "computed_tokens": prompt_tokens - cached_tokens + sum(part.completion_tokens for part in progress),
+        "cached_share": round(cached_tokens / prompt_tokens, 4) if prompt_tokens else 0.0,
+    }
+

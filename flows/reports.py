@@ -1,0 +1,127 @@
+"""The run's merged tables and every form in which a person reads them."""
+
+import re
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from itertools import groupby
+from operator import attrgetter
+from pathlib import Path, PurePosixPath
+
+from chunkers.records import Document
+from chunkers.shards import read_shard, write_shard
+from flows.corpus import Corpus, DocumentRow, read_rows, restore_documents
+from flows.errors import ErrorRow, input_error, write_errors
+from flows.runs import write_file
+from postprocess.assemble import select_findings
+from postprocess.exports.critic import render_critic
+from postprocess.exports.diff import render_diff
+from postprocess.exports.html import render_html
+from postprocess.exports.report import ReportData, ReportDocument, SummaryLine, TruthItem
+from postprocess.exports.summary_md import render_summary
+from postprocess.records import EDITS, FINDINGS, Edit, Finding, FindingStatus
+from postprocess.truth import load_truth, match_truth, truth_items
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ReportContext:
+    """What a report says that is in no table."""
+
+    run: str
+    flow: str
+    model: str
+    min_confidence: float
+    summary: tuple[SummaryLine, ...]
+
+
+def write_reports(folder: Path, corpus: Corpus, errors: list[ErrorRow], context: ReportContext) -> dict[str, object]:
+    """Merge the shards' findings, edits and errors into tables, and write report.html, report.md, a diff and a CriticMarkup copy a document.
+
+    Returns counts: documents, words, chapters, edits, rejected edits by reason, findings, errors, and corrections by people with those found.
+    """
+    rows = read_rows(corpus.documents_path)
+    findings = [finding for path in corpus.shard_paths for finding in read_shard(str(folder / "findings" / path.name), Finding)]
+    findings.sort(key=lambda finding: (finding.doc_id, finding.start, finding.end, finding.replacement))
+    write_shard(str(folder / "findings.parquet"), FINDINGS, findings)
+    edits = [edit for path in corpus.shard_paths for edit in read_shard(str(folder / "edits" / path.name), Edit)]
+    write_shard(str(folder / "edits.parquet"), EDITS, edits)
+    errors = [*(input_error(unread) for unread in corpus.unread), *errors]
+    write_errors(folder / "errors.parquet", errors)
+
+    by_document = {doc_id: list(group) for doc_id, group in groupby(findings, key=attrgetter("doc_id"))}
+    names = name_files(rows.values())
+    truth: list[TruthItem] = []
+    has_truth, num_chapters = False, 0
+    for document in _documents(corpus):
+        own = by_document.get(document.doc_id, [])
+        num_chapters += sum(block.level in (1, 2) for block in document.blocks)
+        _write_copies(folder, names[document.doc_id], document, own, context.min_confidence)
+        truth_path = Path(document.path).with_suffix(".edits.json")
+        if "://" not in document.path and truth_path.is_file():
+            has_truth = True
+            truth += truth_items(document.doc_id, document.text, match_truth(document.text, load_truth(truth_path, document.text), own))
+    report = ReportData(
+        title=_title(list(rows.values())),
+        run=context.run,
+        flow=context.flow,
+        model=context.model,
+        documents=tuple(_report_document(row) for row in rows.values()),
+        findings=tuple(findings),
+        min_accept=context.min_confidence,
+        summary=context.summary,
+        truth=tuple(truth) if has_truth else None,
+    )
+    write_file(folder / "report.html", render_html(report))
+    write_file(folder / "report.md", render_summary(report))
+    return {
+        "documents": len(rows),
+        "words": sum(row.num_words for row in rows.values()),
+        "chapters": num_chapters,
+        "edits": len(edits),
+        "rejected_edits": dict(sorted(Counter(edit.reason for edit in edits if edit.reason).items())),
+        "findings": len(findings),
+        "errors": len(errors),
+        "corrections": len(truth) if has_truth else None,
+        "corrections_found": sum(item.is_found for item in truth) if has_truth else None,
+        "files": sorted(name for names_of in names.values() for name in (f"{names_of}.diff", f"{names_of}.critic.md")),
+    }
+
+
+def _documents(corpus: Corpus) -> Iterator[Document]:
+    for path in corpus.shard_paths:
+        for document, _ in restore_documents(path, corpus.documents_path):
+            yield document
+
+
+def _write_copies(folder: Path, name: str, document: Document, findings: list[Finding], min_confidence: float) -> None:
+    accepted = select_findings(findings, min_confidence=min_confidence)
+    shown = [finding for finding in findings if finding.status is not FindingStatus.CONFLICT]
+    write_file(folder / f"{name}.diff", render_diff(PurePosixPath(document.path).name, document.text, accepted))
+    write_file(folder / f"{name}.critic.md", render_critic(document.text, shown))
+
+
+def name_files(rows: Iterable[DocumentRow]) -> dict[str, str]:
+    """A file name without suffix for each document: of safe characters only, each once, whatever the documents are called."""
+    names: dict[str, str] = {}
+    for row in rows:
+        stem = re.sub(r"[^\w.-]+", "-", PurePosixPath(row.path).stem).strip(".-")[:60] or "document"
+        taken = stem in names.values() or stem == "report"
+        names[row.doc_id] = f"{stem}-{row.doc_id[:8]}" if taken else stem
+    return names
+
+
+def _title(rows: list[DocumentRow]) -> str:
+    if len(rows) == 1:
+        return rows[0].title or PurePosixPath(rows[0].path).name
+    return f"{len(rows)} documents"
+
+
+def _report_document(row: DocumentRow) -> ReportDocument:
+    return ReportDocument(
+        doc_id=row.doc_id,
+        name=PurePosixPath(row.path).name,
+        title=row.title,
+        num_words=row.num_words,
+        num_chars=row.num_chars,
+        notes=row.notes,
+    )

@@ -1,0 +1,52 @@
+"""The Prefect tasks: paths and configuration in, paths out. The call store is the only cache, so Prefect's is off."""
+
+from pathlib import Path
+
+from prefect import task
+from prefect.cache_policies import NO_CACHE
+
+from flows import collation, corpus, judge, reports
+from flows.config import RunConfig
+from flows.engines import host_model
+from flows.errors import ErrorRow, call_error, write_errors
+
+
+@task(name="read", cache_policy=NO_CACHE, persist_result=False)
+def read_inputs(inputs: tuple[str, ...], folder: Path, config: RunConfig) -> corpus.Corpus:
+    """Documents and chunk shards of the inputs, cut for the first model's tokeniser."""
+    tokenizer = host_model(config.model[0], config).tokenizer
+    return corpus.build_corpus(inputs, folder, tokenizer, max_tokens=config.max_tokens, max_context_tokens=config.max_context_tokens)
+
+
+@task(name="find-candidates", cache_policy=NO_CACHE, persist_result=False)
+def find_candidates(shard_path: Path, documents_path: Path) -> Path:
+    """The shard's candidates."""
+    target = shard_path.parent.parent / "candidates" / shard_path.name
+    judge.write_candidates(shard_path, documents_path, target)
+    return target
+
+
+@task(name="judge", cache_policy=NO_CACHE, persist_result=False)
+def judge_shard(shard_path: Path, candidates_path: Path, model: str, config: RunConfig) -> Path:
+    """One shard through one model: its scores or its edits, and beside them the calls that failed."""
+    hosted = host_model(model, config)
+    is_scoring = config.find_model(model).protocol == "score"
+    target = shard_path.parent.parent / ("scores" if is_scoring else "answers") / f"model={hosted.model.slug}" / shard_path.name
+    if is_scoring:
+        failures = judge.score_shard(shard_path, candidates_path, target, hosted, config.limit)
+    else:
+        failures = judge.ask_shard(shard_path, target, hosted, config.limit)
+    write_errors(target.with_name(target.name.replace("shard", "errors")), [call_error(failure, model) for failure in failures])
+    return target
+
+
+@task(name="collate", cache_policy=NO_CACHE, persist_result=False)
+def collate_shard(shard_path: Path, documents_path: Path, candidates_path: Path, judged: dict[str, Path], config: RunConfig) -> Path:
+    """The shard's edits, guarded, and its findings."""
+    return collation.collate_shard(shard_path, documents_path, candidates_path, judged, config)
+
+
+@task(name="report", cache_policy=NO_CACHE, persist_result=False)
+def write_reports(folder: Path, found: corpus.Corpus, errors: list[ErrorRow], context: reports.ReportContext) -> dict[str, object]:
+    """The run's own tables and every form of report; returns the counts for the manifest."""
+    return reports.write_reports(folder, found, errors, context)

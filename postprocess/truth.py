@@ -1,0 +1,93 @@
+"""Corrections that a person made in the same document, and which of them a run found."""
+
+import json
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from pydantic import BaseModel, ConfigDict, TypeAdapter, ValidationError
+
+from chunkers.records import Category
+from postprocess.exports.report import TruthItem
+from postprocess.records import Finding
+
+
+class TruthError(ValueError):
+    """A file of corrections that cannot be used: what was met, the rule, what to do."""
+
+
+class Correction(BaseModel):
+    """One correction by a person; offsets in code points of the uncorrected text."""
+
+    model_config = ConfigDict(frozen=True)
+
+    start: int
+    end: int
+    original: str
+    corrected: str
+    type: str = "WORD"
+    """SPELL, WORD, MISSING, EXTRA, AGREEMENT/FORM, PUNCT, CASE, SPACE or QUOTE."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Match:
+    """A correction and the best finding at its place."""
+
+    correction: Correction
+    is_found: bool
+    """A finding turns the text into what the person made of it."""
+    is_marked: bool
+    """A finding changes the place, to this or to something else."""
+
+
+def load_truth(path: Path, text: str) -> list[Correction]:
+    """Corrections sorted by place. Raises TruthError where the file is no list of corrections, or one does not stand in the text."""
+    try:
+        corrections = TypeAdapter(list[Correction]).validate_python(json.loads(path.read_text("utf-8")))
+    except (ValueError, ValidationError) as error:
+        raise TruthError(
+            f"{path}: no list of corrections ({error}); each has start, end, original, corrected; mend or remove it."
+        ) from error
+    for correction in corrections:
+        if text[correction.start : correction.end] != correction.original:
+            raise TruthError(
+                f"{path}: {correction.original!r} does not stand at {correction.start}:{correction.end}; corrections belong to the exact text "
+                "beside them; mend or remove the file."
+            )
+    return sorted(corrections, key=lambda correction: (correction.start, correction.end))
+
+
+def match_truth(text: str, corrections: Iterable[Correction], findings: Sequence[Finding]) -> list[Match]:
+    """One match for each correction, in order."""
+    matches = []
+    for correction in corrections:
+        near = [finding for finding in findings if finding.start <= correction.end + 1 and correction.start <= finding.end + 1]
+        wanted = (correction.start, correction.end, correction.corrected)
+        is_found = any(_is_same(text, wanted, (finding.start, finding.end, finding.replacement)) for finding in near)
+        matches.append(Match(correction=correction, is_found=is_found, is_marked=is_found or bool(near)))
+    return matches
+
+
+def _is_same(text: str, one: tuple[int, int, str], other: tuple[int, int, str]) -> bool:
+    start, end = min(one[0], other[0]), max(one[1], other[1])
+    return text[start : one[0]] + one[2] + text[one[1] : end] == text[start : other[0]] + other[2] + text[other[1] : end]
+
+
+_CATEGORIES = {category.name: category for category in Category} | {"AGREEMENT/FORM": Category.AGREEMENT}
+
+
+def truth_items(doc_id: str, text: str, matches: Iterable[Match]) -> list[TruthItem]:
+    """Matches as the report shows them."""
+    return [
+        TruthItem(
+            doc_id=doc_id,
+            line=text.count("\n", 0, match.correction.start) + 1,
+            original=match.correction.original,
+            replacement=match.correction.corrected,
+            category=_CATEGORIES.get(match.correction.type, Category.WORD),
+            is_found=match.is_found,
+            context_before=text[max(0, match.correction.start - 60) : match.correction.start].rpartition("\n")[2],
+            context_after=text[match.correction.end : match.correction.end + 60].partition("\n")[0],
+        )
+        for match in matches
+    ]
