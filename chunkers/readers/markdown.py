@@ -5,10 +5,8 @@ nothing of stays as it is.
 """
 
 import re
-from bisect import bisect_left, bisect_right
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
-from operator import attrgetter
 
 from markdown_it import MarkdownIt
 from markdown_it.token import Token
@@ -18,8 +16,9 @@ from mdit_py_plugins.footnote import footnote_plugin
 from chunkers.readers.decode import Decoded
 from chunkers.readers.inline import InlineWatch
 from chunkers.readers.lines import Lines
-from chunkers.readers.spans import find_addresses, find_strays, merge_spans
-from chunkers.readers.text import parse_text
+from chunkers.readers.segments import MappingError, Segment, locate_cell, locate_lines, map_end, map_start
+from chunkers.readers.spans import find_addresses, find_directives, find_strays, find_tex, merge_spans
+from chunkers.readers.text import name_language, parse_text
 from chunkers.records import Block, BlockKind, Document, Span
 
 MAX_NESTING = 40
@@ -53,31 +52,7 @@ _FRONT_MATTER = re.compile(
 )
 """YAML or TOML; a rule that opens a document is not followed by a key."""
 _FRONT_FIELD = re.compile(r"^(title|lang|language)[ \t]*[:=][ \t]*(.+?)[ \t]*$", re.MULTILINE | re.IGNORECASE)
-_DIRECTIVE = re.compile(
-    r"\{\{(?:(?!\n[ \t]*\n|\{\{).){1,4000}?\}\}"  # {{#include …}}, {{< … >}}, {{ site.url }}
-    r"|\{%(?:(?!\n[ \t]*\n|\{%).){1,4000}?%\}"  # Jekyll, Liquid
-    r"|\{[#.:][^{}\n]{1,500}\}"  # attributes of Pandoc and kramdown
-    r"|:[a-zA-Z]{1,40}:(?=`)|\{[a-zA-Z:-]{1,40}\}(?=`)"  # Sphinx and MyST roles
-    r"|^[ \t>]*(:{3,})(?:[ \t]*\{[^}\n]*\}|[ \t]*[\w-]+)?[ \t]*$"  # fenced divisions
-    r"|\[\^[^\]\s]{1,200}\]"  # footnote marks, defined or not
-    r"|\[@[^\]\n]{1,200}\]"  # citations
-    r"|\[!(?:NOTE|TIP|IMPORTANT|WARNING|CAUTION)\]",
-    re.DOTALL | re.MULTILINE,
-)
-_TEX_EDGE = re.compile(r"\\(begin|end)\{([a-zA-Z]{1,30}\*?)\}")
-_MAX_TEX_CHARS = 20_000
-_content_start = attrgetter("content_start")
 _REFERENCE = re.compile(r"[ \t>]*\[[^\]]+\]:")
-
-
-@dataclass(frozen=True, slots=True)
-class _Segment:
-    """A part of an inline token's content that stands in the text as it is."""
-
-    content_start: int
-    start: int
-    """Offset in the text with plain newlines."""
-    length: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,10 +64,6 @@ class _Leaf:
     kind: BlockKind
     level: int
     inlines: list[Token]
-
-
-class _MappingError(Exception):
-    """The content of an inline token is not where its line numbers say."""
 
 
 def parse_markdown(decoded: Decoded, *, doc_id: str, path: str) -> Document:
@@ -143,11 +114,11 @@ def parse_markdown(decoded: Decoded, *, doc_id: str, path: str) -> Document:
             spans.append(Span(start=start, end=start + length, kind=str(kind)))
     spans.extend(find_addresses(lines.text))
     spans.extend(find_strays(lines.text))
-    spans.extend(_find_tex(lines.text))
-    spans.extend(_find_directives(lines.text))
+    spans.extend(find_tex(lines.text))
+    spans.extend(find_directives(lines.text))
 
     fields = {name.lower(): value.strip("\"'") for name, value in _FRONT_FIELD.findall(front.group() if front else "")}
-    language = fields.get("lang") or fields.get("language")
+    language = name_language(fields.get("lang") or fields.get("language") or "")
     heading = next((leaf for leaf in leaves if leaf.kind is BlockKind.HEADING and leaf.inlines and leaf.inlines[0].content), None)
     return Document(
         doc_id=doc_id,
@@ -156,7 +127,7 @@ def parse_markdown(decoded: Decoded, *, doc_id: str, path: str) -> Document:
         encoding=decoded.encoding,
         bom=decoded.bom,
         title=fields.get("title") or (heading.inlines[0].content if heading else None),
-        language=language[:2].lower() if language else None,
+        language=language,
         notes=tuple(notes),
         text=decoded.text,
         blocks=tuple(
@@ -189,12 +160,12 @@ class _Reading:
         self.is_too_deep = any(token.level >= MAX_NESTING - 1 for token in tokens)
         return tokens
 
-    def expose(self, leaf: _Leaf) -> list[_Segment]:
+    def expose(self, leaf: _Leaf) -> list[Segment]:
         """The parts of a leaf that are prose or marked within prose, in order; adds the marks to `spans`."""
         if any(len(token.content) > MAX_INLINE_CHARS for token in leaf.inlines):
             self.num_too_long += 1
             return []
-        segments: list[_Segment] = []
+        segments: list[Segment] = []
         spans: list[Span] = []
         cursor = (-1, 0)
         try:
@@ -203,16 +174,16 @@ class _Reading:
                     continue
                 if leaf.kind is BlockKind.TABLE:
                     line = leaf.line + (token.map or [0])[0]
-                    parts = _locate_cell(self._lines, line, token.content, cursor[1] if cursor[0] == line else None)
+                    parts = locate_cell(self._lines, line, token.content, cursor[1] if cursor[0] == line else None)
                     cursor = (line, parts[-1].start + parts[-1].length)
                 else:
-                    parts = _locate_lines(self._lines, leaf, token.content)
+                    parts = locate_lines(self._lines, leaf.line, leaf.end_line, token.content)
                 for mark in self._inline.find_marks(token.content, self._env):
-                    start, end = _map_start(parts, mark.start), _map_end(parts, mark.end)
+                    start, end = map_start(parts, mark.start), map_end(parts, mark.end)
                     if start < end:
                         spans.append(Span(start=start, end=end, kind=mark.kind))
                 segments.extend(parts)
-        except _MappingError:
+        except MappingError:
             self.num_unmapped += 1
             return []
         self.spans.extend(spans)
@@ -251,70 +222,7 @@ def _iterate_leaves(tokens: Sequence[Token], first_line: int) -> Iterator[_Leaf]
         yield _Leaf(first_line + line, first_line + end_line, kind, level, inlines)
 
 
-def _locate_lines(lines: Lines, leaf: _Leaf, content: str) -> list[_Segment]:
-    """Where the lines of a paragraph or heading stand: each is the end of its source line, but for an ATX heading's closing marks."""
-    wanted = content.split("\n")
-    sources = [lines.content_of(line) for line in range(leaf.line, leaf.end_line)]
-    # a first line of only non-breaking spaces is stripped away together with its newline
-    for shift in range(max(len(sources) - len(wanted), 0) + 1):
-        if all(source.rstrip().endswith(line.strip()) for line, source in zip(wanted, sources[shift:], strict=False)):
-            break
-    else:
-        return _locate_heading(lines, leaf, sources[0], wanted)
-    if len(sources) - shift < len(wanted):
-        raise _MappingError
-    segments = []
-    content_start = 0
-    for number, line in enumerate(wanted):
-        stripped = line.strip()
-        if stripped:
-            source = sources[shift + number].rstrip()
-            start = lines.start_of(leaf.line + shift + number) + len(source) - len(stripped)
-            segments.append(_Segment(content_start + line.index(stripped), start, len(stripped)))
-        content_start += len(line) + 1
-    return segments
-
-
-def _locate_heading(lines: Lines, leaf: _Leaf, source: str, wanted: list[str]) -> list[_Segment]:
-    match = re.search(r"#{1,6}[ \t]+", source)
-    if match is None or len(wanted) != 1 or not source.startswith(wanted[0], match.end()):
-        raise _MappingError
-    return [_Segment(0, lines.start_of(leaf.line) + match.end(), len(wanted[0]))]
-
-
-def _locate_cell(lines: Lines, line: int, content: str, cursor: int | None) -> list[_Segment]:
-    r"""Where a table cell stands; its `|` are `\|` in the source. `cursor` is the end of the cell before, None for the first of a row."""
-    source = content.replace("|", "\\|")
-    line_start, line_end = lines.start_of(line), lines.start_of(line + 1)
-    if cursor is None:
-        start = lines.text.find(source, line_start, line_end)
-    else:
-        gap = re.compile(r"[ \t|]*").match(lines.text, cursor, line_end)
-        start = gap.end() if gap and "|" in gap.group() and lines.text.startswith(source, gap.end()) else -1
-    if start < 0 or start + len(source) > line_end:
-        raise _MappingError
-    segments = []
-    content_start = 0
-    for part in content.split("|"):
-        segments.append(_Segment(content_start, start, len(part)))
-        content_start += len(part) + len("|")
-        start += len(part) + len("\\|")
-    return segments
-
-
-def _map_start(segments: Sequence[_Segment], offset: int) -> int:
-    return _map_within(segments[max(bisect_right(segments, offset, key=_content_start) - 1, 0)], offset)
-
-
-def _map_end(segments: Sequence[_Segment], offset: int) -> int:
-    return _map_within(segments[max(bisect_left(segments, offset, key=_content_start) - 1, 0)], offset)
-
-
-def _map_within(segment: _Segment, offset: int) -> int:
-    return segment.start + min(max(offset - segment.content_start, 0), segment.length)
-
-
-def _protect_gaps(text: str, start: int, end: int, segments: Sequence[_Segment]) -> Iterator[Span]:
+def _protect_gaps(text: str, start: int, end: int, segments: Sequence[Segment]) -> Iterator[Span]:
     """What stands between the exposed parts of a prose block: markers, indentation, hard breaks, cell borders, definitions."""
     position = start
     for number, segment in enumerate([*segments, None]):
@@ -330,19 +238,3 @@ def _protect_gaps(text: str, start: int, end: int, segments: Sequence[_Segment])
                 yield Span(start=position + lead, end=position + len(shown), kind=kind)
             position += len(piece) + 1
         position = gap_end + (segment.length if segment else 0)
-
-
-def _find_tex(text: str) -> Iterator[Span]:
-    """TeX environments outside dollar signs, from `\\begin{x}` to the next `\\end{x}`."""
-    opened: dict[str, int] = {}
-    for match in _TEX_EDGE.finditer(text):
-        edge, name = match.groups()
-        if edge == "begin":
-            opened.setdefault(name, match.start())
-        elif (start := opened.pop(name, None)) is not None and match.end() - start <= _MAX_TEX_CHARS:
-            yield Span(start=start, end=match.end(), kind="math")
-
-
-def _find_directives(text: str) -> Iterator[Span]:
-    for match in _DIRECTIVE.finditer(text):
-        yield Span(start=match.start(), end=match.end(), kind="markup")

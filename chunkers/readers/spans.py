@@ -1,4 +1,4 @@
-"""Spans that stand in any kind of text: addresses, directives, stray bytes; and how overlapping spans become disjoint ones."""
+"""Spans that need no parser: addresses, directives, TeX, stray bytes; and how overlapping spans become disjoint ones."""
 
 import re
 from collections.abc import Iterable, Iterator
@@ -8,6 +8,19 @@ from chunkers.records import Span
 
 _URL = re.compile(r"\b(?:https?|ftp|file|mailto|doi|urn|isbn):[^\s<>\"“”{}|\\^`]+|\bwww\.[^\s<>\"“”{}|\\^`]+", re.IGNORECASE)
 _EMAIL = re.compile(r"(?<![\w.+-])[\w.+-]{1,64}@[A-Za-z0-9][A-Za-z0-9-]{0,62}(?:\.[A-Za-z0-9][A-Za-z0-9-]{0,62}){1,8}")
+_DIRECTIVE = re.compile(
+    r"\{\{(?:(?!\n[ \t]*\n|\{\{).){1,4000}?\}\}"  # {{#include …}}, {{< … >}}, {{ site.url }}
+    r"|\{%(?:(?!\n[ \t]*\n|\{%).){1,4000}?%\}"  # Jekyll, Liquid
+    r"|\{[#.:][^{}\n]{1,500}\}"  # attributes of Pandoc and kramdown
+    r"|:[a-zA-Z]{1,40}:(?=`)|\{[a-zA-Z:-]{1,40}\}(?=`)"  # Sphinx and MyST roles
+    r"|^[ \t>]*(:{3,})(?:[ \t]*\{[^}\n]*\}|[ \t]*[\w-]+)?[ \t]*$"  # fenced divisions
+    r"|\[\^[^\]\s]{1,200}\]"  # footnote marks, defined or not
+    r"|\[@[^\]\n]{1,200}\]"  # citations
+    r"|\[!(?:NOTE|TIP|IMPORTANT|WARNING|CAUTION)\]",
+    re.DOTALL | re.MULTILINE,
+)
+_TEX_EDGE = re.compile(r"\\(begin|end)\{([a-zA-Z]{1,30}\*?)\}")
+_MAX_TEX_CHARS = 20_000
 _AFTER_URL = ".,:;!?'’”»*_~"
 
 
@@ -35,6 +48,23 @@ def _trim_address(address: str) -> str:
             break
         address = trimmed
     return address
+
+
+def find_tex(text: str) -> Iterator[Span]:
+    """TeX environments outside dollar signs, from `\\begin{x}` to the next `\\end{x}`."""
+    opened: dict[str, int] = {}
+    for match in _TEX_EDGE.finditer(text):
+        edge, name = match.groups()
+        if edge == "begin":
+            opened.setdefault(name, match.start())
+        elif (start := opened.pop(name, None)) is not None and match.end() - start <= _MAX_TEX_CHARS:
+            yield Span(start=start, end=match.end(), kind="math")
+
+
+def find_directives(text: str) -> Iterator[Span]:
+    """What Markdown's parser takes for prose and site generators do not: includes, shortcodes, roles, attributes, citations."""
+    for match in _DIRECTIVE.finditer(text):
+        yield Span(start=match.start(), end=match.end(), kind="markup")
 
 
 def find_strays(text: str) -> Iterator[Span]:

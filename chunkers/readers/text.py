@@ -69,12 +69,18 @@ def parse_text(decoded: Decoded, *, doc_id: str, path: str) -> Document:
         encoding=decoded.encoding,
         bom=decoded.bom,
         title=header.get("Title", "").strip() or (" ".join(text[heading.start : heading.end].split()) if heading else None),
-        language=_LANGUAGES.get(header.get("Language", "").strip().lower()),
+        language=name_language(header.get("Language", "")),
         notes=decoded.notes,
         text=text,
         blocks=blocks,
         protected=merge_spans(span for span in spans if span.end > span.start),
     )
+
+
+def name_language(name: str) -> str | None:
+    """ISO 639-1 code of `English`, `en` or `en-GB`; None for what is neither a known name nor looks like a code."""
+    name = name.strip().lower()
+    return _LANGUAGES.get(name) or (name[:2] if re.fullmatch(r"[a-z]{2}(?:[-_].*)?", name) else None)
 
 
 def _find_body(text: str) -> _Body:

@@ -122,6 +122,8 @@ def test_title_and_language() -> None:
     assert (read("# A *b*\n").title, read("text").title) == ("A *b*", None)
     document = read('---\ntitle: "The Book"\nlang: en-GB\n---\n# One\n')
     assert (document.title, document.language) == ("The Book", "en")
+    languages = ["de_AT", "English", "C++", "Klingon"]
+    assert [read(f"---\nlanguage: {name}\n---\n").language for name in languages] == ["de", "en", None, None]
 
 
 def test_heading_levels() -> None:
