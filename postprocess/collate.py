@@ -3,21 +3,17 @@
 Owns votes, confidence, conflicts and the place of a finding for a reader. Takes edits as guards.py left them.
 """
 
-import re
 from bisect import bisect_right, insort
 from collections import defaultdict
 from collections.abc import Iterable, Iterator
 from dataclasses import replace
 
-from chunkers.records import BlockKind, Document
+from chunkers.records import Document
+from postprocess.places import Places
 from postprocess.records import Edit, EditStatus, Finding, FindingStatus, name_finding
 
-MAX_CONTEXT_CHARS = 120
 MIN_ACCEPT = 0.8
 MIN_SUGGEST = 0.2
-
-_NEWLINE = re.compile(r"\r\n|\n|\r")
-_HEADING_MARKS = re.compile(r"^\s*#{1,6}[ \t]+|[ \t]+#+[ \t]*$|\s*[\r\n][ \t]*(?:=+|-+)\s*$")
 
 
 class CollateError(ValueError):
@@ -43,7 +39,7 @@ def collate_edits(
             )
         if edit.status is EditStatus.ANCHORED:
             groups[_check_place(edit, document)].append(edit)
-    places = _Places(document)
+    places = Places(document)
     findings = []
     for span, group in sorted(groups.items()):
         surest = min(group, key=lambda edit: (-edit.confidence, edit.proposer, edit.category, edit.message))
@@ -62,7 +58,7 @@ def _check_place(edit: Edit, document: Document) -> tuple[int, int, str]:
     return edit.start, edit.end, edit.replacement
 
 
-def _make_finding(span: tuple[int, int, str], group: list[Edit], surest: Edit, status: FindingStatus, places: "_Places") -> Finding:
+def _make_finding(span: tuple[int, int, str], group: list[Edit], surest: Edit, status: FindingStatus, places: Places) -> Finding:
     start, end, replacement = span
     proposers = tuple(sorted({edit.proposer for edit in group}))
     line, column = places.find_line(start)
@@ -120,44 +116,3 @@ def has_overlap(one: tuple[int, int], other: tuple[int, int]) -> bool:
     if one[0] == one[1] or other[0] == other[1]:
         return one[0] <= other[1] and other[0] <= one[1]
     return one[0] < other[1] and other[0] < one[1]
-
-
-class _Places:
-    """Where a code point of a document is, for a reader: line, column, chapter, surrounding text."""
-
-    __slots__ = ("_block_ends", "_blocks", "_chapter_starts", "_chapters", "_line_starts", "_text")
-
-    def __init__(self, document: Document) -> None:
-        self._text = document.text
-        self._line_starts = [0, *(match.end() for match in _NEWLINE.finditer(document.text))]
-        self._blocks = document.blocks
-        self._block_ends = [block.end for block in document.blocks]
-        headings = [block for block in document.blocks if block.kind is BlockKind.HEADING and block.level in (1, 2)]
-        self._chapter_starts = [block.start for block in headings]
-        self._chapters = [_read_heading(document.text[block.start : block.end]) for block in headings]
-
-    def find_line(self, start: int) -> tuple[int, int]:
-        line = bisect_right(self._line_starts, start)
-        return line, start - self._line_starts[line - 1] + 1
-
-    def find_chapter(self, start: int) -> str | None:
-        index = bisect_right(self._chapter_starts, start)
-        return self._chapters[index - 1] if index else None
-
-    def cut_before(self, start: int) -> str:
-        floor = max(self._find_block(start)[0], start - MAX_CONTEXT_CHARS)
-        return self._text[floor:start]
-
-    def cut_after(self, start: int, end: int) -> str:
-        ceiling = min(self._find_block(max(start, end - 1))[1], end + MAX_CONTEXT_CHARS)
-        return self._text[end:ceiling].rstrip("\r\n")
-
-    def _find_block(self, position: int) -> tuple[int, int]:
-        if not self._blocks:
-            return 0, len(self._text)
-        block = self._blocks[min(bisect_right(self._block_ends, position), len(self._blocks) - 1)]
-        return block.start, block.end
-
-
-def _read_heading(text: str) -> str:
-    return " ".join(_HEADING_MARKS.sub("", text.strip()).split())

@@ -5,6 +5,7 @@ script and style in, by their hashes.
 """
 
 import json
+import re
 from base64 import b64encode
 from collections.abc import Iterable
 from hashlib import sha256
@@ -13,8 +14,10 @@ from importlib.resources import files
 from string import Template
 
 from chunkers.records import Category
-from postprocess.exports.report import CATEGORY_LABELS, ReportData, cut_context, order_report
+from postprocess.exports.report import CATEGORY_LABELS, ReportData, TruthItem, cut_context, order_report
 from postprocess.records import Finding
+
+_SURROGATE = re.compile("[\ud800-\udfff]")
 
 
 def render_html(report: ReportData) -> str:
@@ -28,6 +31,7 @@ def render_html(report: ReportData) -> str:
         page_title=escape(f"{report.title}: {len(findings):,} findings"),
         title=escape(report.title),
         flow=escape(report.flow),
+        run=escape(report.run),
         facts="".join(f"<div><dt>{escape(label)}</dt><dd>{escape(value)}</dd></div>" for label, value in _list_facts(report)),
         notes=_render_notes(report),
         style=style,
@@ -36,7 +40,7 @@ def render_html(report: ReportData) -> str:
         script_hash=_hash_source(script),
         data=_dump_data(report, findings),
     )
-    return page.encode("utf-8", "surrogatepass").decode("utf-8", "replace")
+    return _SURROGATE.sub("\ufffd", page)
 
 
 def _list_facts(report: ReportData) -> Iterable[tuple[str, str]]:
@@ -48,7 +52,6 @@ def _list_facts(report: ReportData) -> Iterable[tuple[str, str]]:
     yield f"at {report.min_accept:g} and over", f"{num_sure:,}"
     yield "model", report.model
     yield from ((line.label, line.value) for line in report.summary)
-    yield "run", report.run
 
 
 def _render_notes(report: ReportData) -> str:
@@ -71,20 +74,7 @@ def _dump_data(report: ReportData, findings: list[Finding]) -> str:
             for document in report.documents
         ],
         "findings": [_dump_finding(finding, indexes) for finding in findings],
-        "truth": report.truth
-        and [
-            {
-                "document": indexes[item.doc_id],
-                "line": item.line,
-                "original": item.original,
-                "replacement": item.replacement,
-                "category": item.category,
-                "isFound": item.is_found,
-                "before": item.context_before,
-                "after": item.context_after,
-            }
-            for item in report.truth
-        ],
+        "truth": None if report.truth is None else [_dump_truth(item, indexes) for item in report.truth],
     }
     text = json.dumps(data, ensure_ascii=False, separators=(",", ":"))
     # Inside a script element only `<` can end the data or open a comment
@@ -92,7 +82,7 @@ def _dump_data(report: ReportData, findings: list[Finding]) -> str:
 
 
 def _dump_finding(finding: Finding, indexes: dict[str, int]) -> dict[str, object]:
-    before, after = cut_context(finding)
+    before, after = cut_context(finding.context_before, finding.context_after)
     return {
         "id": finding.finding_id,
         "document": indexes[finding.doc_id],
@@ -107,6 +97,20 @@ def _dump_finding(finding: Finding, indexes: dict[str, int]) -> dict[str, object
         "proposers": finding.proposers,
         "confidence": finding.confidence,
         "status": finding.status,
+        "before": before,
+        "after": after,
+    }
+
+
+def _dump_truth(item: TruthItem, indexes: dict[str, int]) -> dict[str, object]:
+    before, after = cut_context(item.context_before, item.context_after)
+    return {
+        "document": indexes[item.doc_id],
+        "line": item.line,
+        "original": item.original,
+        "replacement": item.replacement,
+        "category": item.category,
+        "isFound": item.is_found,
         "before": before,
         "after": after,
     }

@@ -1,12 +1,16 @@
 """What a report says, before it takes a form: the run, its documents, its findings, and how they compare with a human's corrections."""
 
+import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 from enum import StrEnum
 
 from chunkers.records import Category
-from postprocess.collate import MAX_CONTEXT_CHARS
+from postprocess.places import MAX_CONTEXT_CHARS
 from postprocess.records import Finding
+
+_FIRST_WORD = re.compile(r"^\S*\s+")
+_LAST_WORD = re.compile(r"\s+\S*$")
 
 
 class Band(StrEnum):
@@ -56,6 +60,7 @@ class TruthItem:
     category: Category
     is_found: bool
     context_before: str = ""
+    """Cut as a finding's, by Places.cut_before and cut_after."""
     context_after: str = ""
 
 
@@ -111,11 +116,10 @@ def order_report(report: ReportData) -> list[Finding]:
     return sorted(report.findings, key=lambda f: (ranks[f.doc_id], f.start, f.end, f.replacement))
 
 
-def cut_context(finding: Finding) -> tuple[str, str]:
-    """Text before and after a finding, where it was cut down to a whole word and marked with an ellipsis."""
-    before, after = finding.context_before, finding.context_after
+def cut_context(before: str, after: str) -> tuple[str, str]:
+    """Text before and after a span, as long as a finding's context may be: cut at a whole word and marked with an ellipsis."""
     if len(before) >= MAX_CONTEXT_CHARS:
-        before = "…" + (before.split(maxsplit=1)[-1:] or [""])[0] + before[len(before.rstrip()) :]
+        before = "…" + _FIRST_WORD.sub("", before)
     if len(after) >= MAX_CONTEXT_CHARS:
-        after = after[: len(after) - len(after.lstrip())] + (after.rsplit(maxsplit=1)[:1] or [""])[0].lstrip() + "…"
+        after = _LAST_WORD.sub("", after) + "…"
     return before, after

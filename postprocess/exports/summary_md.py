@@ -59,7 +59,7 @@ def _list_counts(findings: list[Finding]) -> list[str]:
 
 
 def _list_finding(finding: Finding) -> list[str]:
-    before, after = cut_context(finding)
+    before, after = cut_context(finding.context_before, finding.context_after)
     facts = [f"line {finding.line}", CATEGORY_LABELS[finding.category], f"{finding.confidence:.2f}", ", ".join(finding.proposers)]
     if finding.status is FindingStatus.CONFLICT:
         facts.append("in conflict with a surer finding")

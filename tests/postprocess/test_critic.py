@@ -5,6 +5,7 @@ from hypothesis import strategies as st
 from postprocess.assemble import apply_findings
 from postprocess.changes import Change
 from postprocess.exports.critic import accept_marks, reject_marks, render_critic
+from tests.postprocess.golden import read_cases
 from tests.postprocess.rows import make_finding, texts_with_changes
 
 MARKS = st.lists(st.sampled_from(["{++", "++}", "{--", "--}", "{~~", "~>", "~~}", "{==", "{>>", "<<}", "{", "}", "-", "~", "+", "a"])).map(
@@ -20,6 +21,15 @@ def test_rejecting_gives_the_text_and_accepting_the_corrected_one(case: tuple[st
     marked = render_critic(text, changes)
     assert reject_marks(marked) == text
     assert accept_marks(marked) == apply_findings(text, changes)
+
+
+@pytest.mark.parametrize(("case", "expected"), read_cases("critic.txt"))
+def test_critic(case: str, expected: str) -> None:
+    text, _, change = case.partition(" || ")
+    change, _, message = change.partition(" -- ")
+    old, _, new = change.partition(" => ")
+    start = text.index(old)
+    assert render_critic(text, [make_finding(text, start, start + len(old), new, message=message)]) == expected
 
 
 @given(MARKS)

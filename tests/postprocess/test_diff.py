@@ -8,7 +8,9 @@ from hypothesis import strategies as st
 
 from postprocess.assemble import apply_findings
 from postprocess.changes import Change
+from postprocess.exports.critic import reject_marks
 from postprocess.exports.diff import render_diff
+from tests.postprocess.golden import read_cases
 from tests.postprocess.rows import texts_with_changes
 
 LINES = st.lists(st.sampled_from(["a", "b", "same", "", "-- x", "+++ y", "z\r", "\u2028", "\x0c", "é🖋"]), max_size=25).map("\n".join)
@@ -72,6 +74,17 @@ def test_git_apply_takes_the_diff(tmp_path: Path, case: tuple[str, list[Change]]
     if diff:
         subprocess.run(["git", "apply", "--unsafe-paths", "-p1"], input=diff.encode(), cwd=tmp_path, check=True, capture_output=True)
     assert path.read_bytes() == apply_findings(text, changes).encode()
+
+
+@pytest.mark.parametrize(("marked", "expected"), read_cases("diff.txt"))
+def test_diff(marked: str, expected: str) -> None:
+    changes, position, length = [], 0, 0
+    for match in re.finditer(r"\{(?:~~(.*?)~>(.*?)~~|--(.*?)--|\+\+(.*?)\+\+)\}", marked, re.DOTALL):
+        length += match.start() - position
+        old = match[1] or match[3] or ""
+        changes.append(Change(length, length + len(old), old, match[2] or match[4] or ""))
+        position, length = match.end(), length + len(old)
+    assert render_diff("book.md", reject_marks(marked), changes) == f"--- a/book.md\n+++ b/book.md\n{expected}"
 
 
 def test_nothing_changed_is_an_empty_diff() -> None:
