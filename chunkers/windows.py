@@ -23,6 +23,8 @@ MIN_MAX_TOKENS = 16
 SPLIT_BATCH = 2048
 """Parts of a long block that are counted in one call."""
 NEAR_CHARS = 200
+MAX_CHARS_PER_TOKEN = 6
+"""White space and rules take fewer tokens; context made of them would grow without this."""
 _SPACE = re.compile(r"\s")
 _JOINERS = "\u200d\ufe0e\ufe0f"
 
@@ -67,7 +69,8 @@ def window_document(
     `token_counts` has one number a block; `count_tokens` is asked only for parts of blocks that are over the budget. A chunk holds prose or
     blocks of one other kind; a heading goes with what follows it. Past three fifths of the budget a chunk may also end at a block chosen
     by its content, so that an edited paragraph moves the chunks near it and not those of the rest of the book. Context is prose only.
-    Raises ValueError where `max_tokens` is below 16, or counts and blocks differ in number.
+    Counts are the units' own, summed: the joined text may take some per cent more, as blank lines are one token at the end of a text and two
+    before a word. Raises ValueError where `max_tokens` is below 16, or counts and blocks differ in number.
     """
     if max_tokens < MIN_MAX_TOKENS:
         raise ValueError(f"max_tokens={max_tokens}; a chunk holds at least {MIN_MAX_TOKENS} tokens; raise max_tokens")
@@ -76,9 +79,10 @@ def window_document(
     if len(token_counts) != len(document.blocks):
         raise ValueError(f"{len(token_counts)} token counts for {len(document.blocks)} blocks; give one a block, in order")
     units = _iterate_units(document, token_counts, count_tokens, max_tokens)
+    packs = [[], *_pack_units(document.text, units, max_tokens), []]
     return [
-        _make_chunk(document, index, packed, max_context_tokens)
-        for index, packed in enumerate(_pack_units(document.text, units, max_tokens))
+        _make_chunk(document, index, packed, _context_chars(before, max_context_tokens), _context_chars(after, max_context_tokens))
+        for index, (before, packed, after) in enumerate(zip(packs, packs[1:], packs[2:], strict=False))
     ]
 
 
@@ -203,22 +207,26 @@ def _is_landmark(text: str, unit: _Unit) -> bool:
     return unit.kind is not BlockKind.HEADING and crc32(text[max(unit.start, unit.end - 64) : unit.end].encode()) % 4 == 0
 
 
-def _make_chunk(document: Document, index: int, units: Sequence[_Unit], max_context_tokens: int) -> Chunk:
-    first, last = units[0], units[-1]
-    text = document.text[first.start : last.end]
+def _context_chars(units: Sequence[_Unit], max_context_tokens: int) -> int:
+    """Code points that take about `max_context_tokens`, by what the chunk that the context comes from takes."""
     num_tokens = sum(unit.num_tokens for unit in units)
-    max_chars = max_context_tokens * min(len(text) // max(num_tokens, 1) + 1, 6) if first.kind.is_prose else 0
+    num_chars = units[-1].end - units[0].start if units else 0
+    return max_context_tokens * min(num_chars, MAX_CHARS_PER_TOKEN * num_tokens) // max(num_tokens, 1)
+
+
+def _make_chunk(document: Document, index: int, units: Sequence[_Unit], max_chars_before: int, max_chars_after: int) -> Chunk:
+    first, last = units[0], units[-1]
     return Chunk(
         chunk_id=hash_id(document.doc_id, first.start, last.end),
         doc_id=document.doc_id,
         chunk_index=index,
         start=first.start,
         end=last.end,
-        text=text,
-        context_before=_context_before(document.text, first.run_start, first.start, max_chars),
-        context_after=_context_after(document.text, last.end, last.run_end, max_chars),
+        text=document.text[first.start : last.end],
+        context_before=_context_before(document.text, first.run_start, first.start, max_chars_before),
+        context_after=_context_after(document.text, last.end, last.run_end, max_chars_after),
         block_kind=first.kind,
-        num_tokens=num_tokens,
+        num_tokens=sum(unit.num_tokens for unit in units),
     )
 
 

@@ -47,12 +47,9 @@ class _Watch:
     """Emphasis and strikethrough characters that may yet turn out to be text."""
     base: int = 0
     """Where the nested content starts in the whole content."""
-    is_muted: bool = False
-    """Inside an image, whose whole source is one mark."""
 
     def add(self, start: int, end: int, kind: str) -> None:
-        if not self.is_muted:
-            self.marks.append(Mark(self.base + start, self.base + end, kind))
+        self.marks.append(Mark(self.base + start, self.base + end, kind))
 
 
 class InlineWatch:
@@ -89,10 +86,10 @@ class InlineWatch:
             if silent:
                 return rule(state, True)
             watch, start = self._watch, state.pos
-            outer = (watch.base, watch.is_muted, watch.delimiters)
-            watch.base, watch.is_muted, watch.delimiters = watch.base + start + 2, watch.is_muted or name == "image", []
+            outer = (watch.base, watch.delimiters)
+            watch.base, watch.delimiters = watch.base + start + len("!["), []
             matched = rule(state, False)
-            watch.base, watch.is_muted, watch.delimiters = outer
+            watch.base, watch.delimiters = outer
             if matched and name == "image":
                 watch.add(start, state.pos, "link")
             elif matched:
