@@ -104,9 +104,8 @@ class VllmEngine:
     def _add(self, request: Request, *, read_cache: bool = True) -> Completion | None:
         try:
             self._engine.add_request(request.row_key, {"prompt_token_ids": list(request.token_ids)}, _sampling_params(request, read_cache))
-        except (VLLMValidationError, ValueError) as error:
-            outcome = Outcome.INPUT_TOO_LONG if "max_model_len" in str(error) or "longer than" in str(error) else Outcome.ENGINE_ERROR
-            return _failed(request, outcome, str(error))
+        except VLLMValidationError as error:
+            return _failed(request, Outcome.INPUT_TOO_LONG if error.parameter == "input_tokens" else Outcome.ENGINE_ERROR, str(error))
         return None
 
     def _step(self, in_flight: dict[str, Request]) -> Iterator[Completion]:
