@@ -69,7 +69,7 @@ def window_document(
     `token_counts` has one number a block; `count_tokens` is asked only for parts of blocks that are over the budget. A chunk holds prose or
     blocks of one other kind; a heading goes with what follows it. Past three fifths of the budget a chunk may also end at a block chosen
     by its content, so that an edited paragraph moves the chunks near it and not those of the rest of the book. Context is prose only.
-    Counts are the units' own, summed: the joined text may take some per cent more, as blank lines are one token at the end of a text and two
+    Counts are summed over blocks: the joined text may take some per cent more, as blank lines are one token at the end of a text, two
     before a word. Raises ValueError where `max_tokens` is below 16, or counts and blocks differ in number.
     """
     if max_tokens < MIN_MAX_TOKENS:
