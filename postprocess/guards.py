@@ -117,7 +117,7 @@ def _joins(span: Span, edge: str, outside: str, old: str, new: str) -> bool:
     """
     if span.kind == "markup":
         return new.isspace() and not old.isspace() and (not outside or outside.isspace())
-    return _is_sticky(edge) and _is_sticky(new) and not (_is_sticky(old) and old == new)
+    return _is_sticky(edge) and _is_sticky(new) and not _is_sticky(old)
 
 
 def _is_sticky(char: str) -> bool:

@@ -62,6 +62,7 @@
 
   // Changes of spaces, line ends and invisible characters would be seen by nobody
   function show(element, text) {
+    if (text.length <= 2 && !/[\p{L}\p{N}]/u.test(text)) element.className = "small";
     const isBlank = /^\s+$/.test(text);
     for (const piece of text.split(/(\s{2,}|[\r\n\t\u00a0\u00ad\u200b-\u200f\u2028-\u202f\u2060-\u206f\ufeff])/u)) {
       if (!piece) continue;

@@ -1,7 +1,7 @@
 import json
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 
 from postprocess.assemble import (
     AssembleError,
@@ -25,6 +25,7 @@ def find(start: int, end: int, replacement: str, **fields: object) -> Finding:
 
 
 @given(texts_with_changes())
+@example(("abcd", [Change(0, 2, "ab", ""), Change(2, 3, "c", ""), Change(3, 3, "", "x")]))
 def test_applying_then_inverting_gives_the_text_back(case: tuple[str, list[Change]]) -> None:
     text, changes = case
     applied = apply_findings(text, changes)

@@ -82,6 +82,14 @@ def test_a_conflict_with_a_conflict_is_none() -> None:
     assert [f.status.value for f in collate_edits(edits, document)] == ["suggested", "conflict", "suggested"]
 
 
+@pytest.mark.parametrize("place", [(0, 1), (3, 4), (5, 6), (1, 5), (2, 2)])
+def test_every_neighbour_counts(place: tuple[int, int]) -> None:
+    document = make_document("aabbcc")
+    edits = [make_edit(document, start, start + 2, "x") for start in (0, 2, 4)]
+    findings = collate_edits([*edits, make_edit(document, *place, "y", confidence=0.5)], document)
+    assert [f.replacement for f in findings if f.status is FindingStatus.CONFLICT] == ["y"]
+
+
 @st.composite
 def edits_of_a_text(draw: st.DrawFn) -> tuple[str, list[tuple[int, int, str, float, str]]]:
     text = draw(st.text(alphabet="ab \n#", min_size=1, max_size=30))
