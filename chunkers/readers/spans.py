@@ -11,7 +11,7 @@ _EMAIL = re.compile(r"(?<![\w.+-])[\w.+-]{1,64}@[A-Za-z0-9][A-Za-z0-9-]{0,62}(?:
 _DIRECTIVE = re.compile(
     r"\{\{(?:(?!\n[ \t]*\n|\{\{).){1,4000}?\}\}"  # {{#include …}}, {{< … >}}, {{ site.url }}
     r"|\{%(?:(?!\n[ \t]*\n|\{%).){1,4000}?%\}"  # Jekyll, Liquid
-    r"|\{[#.:][^{}\n]{1,500}\}"  # attributes of Pandoc and kramdown
+    r"|\{(?:[#.]|:[ ]?[#.]?)[\w-][^{}\n]{0,500}\}"  # attributes of Pandoc and kramdown
     r"|:[a-zA-Z]{1,40}:(?=`)|\{[a-zA-Z:-]{1,40}\}(?=`)"  # Sphinx and MyST roles
     r"|^[ \t>]*(:{3,})(?:[ \t]*\{[^}\n]*\}|[ \t]*[\w-]+)?[ \t]*$"  # fenced divisions
     r"|\[\^[^\]\s]{1,200}\]"  # footnote marks, defined or not

@@ -57,6 +57,7 @@ INLINE = [
     ("line  \nhard\\\nbreak", "line⟦markup:  ⟧\nhard⟦markup:\\⟧\nbreak"),
     ("{{#include a.rs}} {% raw %} {{< ref \"_a_\" >}}", "⟦markup:{{#include a.rs}}⟧ ⟦markup:{% raw %}⟧ ⟦markup:{{< ref \"_a_\" >}}⟧"),
     (":cite:`a` and [@b]", "⟦markup::cite:⟧⟦code:`a`⟧ and ⟦markup:[@b]⟧"),
+    ("a {#id .c} b {: .c} {# c} {x}", "a ⟦markup:{#id .c}⟧ b ⟦markup:{: .c}⟧ {# c} {x}"),
     ("\\begin{x}a & b\\end{x} after", "⟦math:\\begin{x}a & b\\end{x}⟧ after"),
 ]  # fmt: skip
 
