@@ -71,7 +71,7 @@ class Span:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Block:
-    """A structural part of a document. The blocks of a document tile it: they are in order, none is empty, and their texts joined are the text."""
+    """A structural part of a document. The blocks of a document tile it: in order, none empty, their texts joined are the text."""
 
     start: int
     end: int

@@ -11,7 +11,7 @@ from datetime import UTC, datetime
 from hashlib import sha256
 from typing import Any
 
-import fsspec
+import fsspec  # type: ignore[import-untyped]
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -144,5 +144,5 @@ def _read_known(url: str) -> dict[str, tuple[pa.Table, int]]:
 
 
 def _answers(table: pa.Table) -> dict[str, tuple[pa.Table, int]]:
-    answered = table.select(["row_key", *_ANSWER_COLUMNS]).filter(pc.equal(table["outcome"], Outcome.OK.value)).combine_chunks()
-    return {key: (answered, index) for index, key in enumerate(answered["row_key"].to_pylist())}
+    answered = table.select(["row_key", *_ANSWER_COLUMNS]).filter(pc.field("outcome") == Outcome.OK.value).combine_chunks()
+    return {key: (answered, index) for index, key in enumerate(answered["row_key"].to_pylist()) if key}

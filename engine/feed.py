@@ -75,7 +75,9 @@ class _Stream:
 class Feed:
     """Runs the engine in a thread of its own from `start` to `close`; jobs may be submitted from any thread meanwhile."""
 
-    def __init__(self, open_store: Callable[[], CallStore], load_engine: Callable[[], AbstractContextManager[Engine]], *, is_eager: bool) -> None:
+    def __init__(
+        self, open_store: Callable[[], CallStore], load_engine: Callable[[], AbstractContextManager[Engine]], *, is_eager: bool
+    ) -> None:
         """Both run in the feed's thread, so that the caller works on meanwhile; an engine that is not eager loads at the first question
         that the store cannot answer.
         """

@@ -111,7 +111,9 @@ def _from_hub(name: str, repo: str) -> Model:
 
     repo_id, _, revision = repo.partition("@")
     try:
-        folder = Path(snapshot_download(repo_id, revision=revision or None, allow_patterns=["*.json", "*.safetensors", "*.model", "*.txt", "*.jinja"]))
+        folder = Path(
+            snapshot_download(repo_id, revision=revision or None, allow_patterns=["*.json", "*.safetensors", "*.model", "*.txt", "*.jinja"])
+        )
     except (HfHubHTTPError, LocalEntryNotFoundError, OSError) as error:
         raise ModelError(
             f"hf:{repo} could not be fetched ({type(error).__name__}). The hub must be reachable, or the model already in its cache. "
@@ -202,7 +204,7 @@ def convert_gguf(gguf_path: Path, folder: Path) -> None:
     architecture, tokenizer_model = fields["general.architecture"], fields.get("tokenizer.ggml.model")
     if architecture != "llama" or tokenizer_model != "gpt2":
         raise ModelError(
-            f"{gguf_path} holds a {architecture} model with a {tokenizer_model} tokeniser; llama with a byte-level BPE tokeniser is supported. "
+            f"{gguf_path} holds a {architecture} model with a {tokenizer_model} tokeniser; only llama with byte-level BPE is read. "
             "Give the model's safetensors folder or hf:ORG/NAME instead."
         )
     config = _llama_config(fields)
@@ -255,7 +257,11 @@ def _llama_tensors(reader: Any, config: dict[str, Any]) -> Iterator[tuple[str, n
             yield _OUTER_TENSORS[tensor.name], weights
 
 
-_OUTER_TENSORS = {"token_embd.weight": "model.embed_tokens.weight", "output_norm.weight": "model.norm.weight", "output.weight": "lm_head.weight"}
+_OUTER_TENSORS = {
+    "token_embd.weight": "model.embed_tokens.weight",
+    "output_norm.weight": "model.norm.weight",
+    "output.weight": "lm_head.weight",
+}
 
 
 def _save_bfloat16(tensors: dict[str, npt.NDArray[np.float32]], path: Path) -> None:
@@ -281,7 +287,8 @@ def _save_tokenizer(fields: dict[str, Any], folder: Path) -> None:
     tokenizer = Tokenizer(models.BPE(vocab={token: i for i, token in enumerate(tokens)}, merges=merges))
     if fields.get("tokenizer.ggml.pre") != "smollm":
         raise ModelError(
-            f"The tokeniser splits text by the rule {fields.get('tokenizer.ggml.pre')!r}; only smollm is known. Give the model's safetensors folder instead."
+            f"The tokeniser splits text by the rule {fields.get('tokenizer.ggml.pre')!r}; only smollm is known. "
+            "Give the model's safetensors folder instead."
         )
     tokenizer.pre_tokenizer = pre_tokenizers.Sequence(
         [pre_tokenizers.Digits(individual_digits=True), pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=True)]

@@ -81,7 +81,7 @@ class Completion:
     """Prompt tokens read from the prefix cache."""
     completion_tokens: int
     engine_seconds: float
-    """This request's share of the engine's busy time: each step's time divided by tokens among the requests that ended."""
+    """This request's share of the engine's busy time, by the tokens computed for it; the shares of all calls add up to it."""
     error: str | None
     """Message of a failed call; None where outcome is ok."""
 

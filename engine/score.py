@@ -107,7 +107,7 @@ class Reading:
 
     def is_word_start(self, index: int) -> bool:
         """Whether the tokeniser never joins this token with the one before it: it begins with white space, or the text does."""
-        return index == 0 or self.text[self.starts[index]].isspace() and not self.text[self.starts[index] - 1].isspace()
+        return index == 0 or (self.text[self.starts[index]].isspace() and not self.text[self.starts[index] - 1].isspace())
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,7 +120,9 @@ class _Variant:
 class ScoreJob:
     """Judges the candidates of one document; a job of the feed. Scores are complete when the feed has ended the job."""
 
-    def __init__(self, chunks: Iterable[Chunk], candidates: Sequence[Candidate], tokenizer: Tokenizer, key_of: KeyOf, propose: Propose) -> None:
+    def __init__(
+        self, chunks: Iterable[Chunk], candidates: Sequence[Candidate], tokenizer: Tokenizer, key_of: KeyOf, propose: Propose
+    ) -> None:
         """`chunks` in document order; `candidates` sorted by start."""
         self.scores: list[Score] = []
         self.failures: list[Completion] = []
@@ -183,9 +185,7 @@ class ScoreJob:
             self.failures.append(completion)
             return
         after = sum(completion.logprobs)
-        self.scores.extend(
-            _score(variant.candidate, variant.surprise, request.row_key, after - variant.before) for variant in variants
-        )
+        self.scores.extend(_score(variant.candidate, variant.surprise, request.row_key, after - variant.before) for variant in variants)
 
     def _candidates_of(self, reading: Reading) -> Iterator[Candidate]:
         chunk = reading.chunk

@@ -31,7 +31,15 @@ class ScriptedEngine:
     build = "scripted 1"
     determinism = "batch_invariant"
 
-    def __init__(self, answer: Answer = echo, score: Score = hashed_scores, *, max_model_len: int = 2048, batch: int = 8, dies_after: int | None = None) -> None:
+    def __init__(
+        self,
+        answer: Answer = echo,
+        score: Score = hashed_scores,
+        *,
+        max_model_len: int = 2048,
+        batch: int = 8,
+        dies_after: int | None = None,
+    ) -> None:
         """`dies_after` completions the engine raises EngineError, as a killed engine process would."""
         self._answer, self._score = answer, score
         self._max_model_len, self._batch, self._dies_after = max_model_len, batch, dies_after
@@ -73,7 +81,11 @@ class ScriptedEngine:
         else:
             text = self._answer(request)
             if len(text) > 4 * sampling.max_tokens:  # four characters a token
-                text, outcome, error = text[: 4 * sampling.max_tokens], Outcome.TRUNCATED, f"The answer was cut at max_tokens={sampling.max_tokens}."
+                text, outcome, error = (
+                    text[: 4 * sampling.max_tokens],
+                    Outcome.TRUNCATED,
+                    f"The answer was cut at max_tokens={sampling.max_tokens}.",
+                )
         return Completion(
             request=request,
             outcome=outcome,

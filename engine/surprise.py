@@ -18,9 +18,11 @@ MIN_LOGPROB_MISSING = -1.6
 """The model must want the missing word with about one chance in five or more."""
 
 SMALL_WORDS = frozenset(
-    "a an the of to in on at by for from with as is are was were be been has have had do does did not no or and but if than then that this these"
-    " those it its he she they them his her their our your my we you i there here who whom which what when where so such any all some one into onto"
-    " up out off over under about can could will would shall should may might must".split()
+    """
+    a an the of to in on at by for from with as is are was were be been has have had do does did not no or and but if than then that
+    this these those it its he she they them his her their our your my we you i there here who whom which what when where so such any
+    all some one into onto up out off over under about can could will would shall should may might must
+    """.split()  # noqa: SIM905 - a list of a hundred quoted words is not read by anybody
 )
 
 

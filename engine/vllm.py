@@ -22,6 +22,7 @@ import torch
 import vllm.v1.sample.sampler
 from vllm import EngineArgs, LLMEngine, SamplingParams
 from vllm.exceptions import VLLMValidationError
+from vllm.logprobs import FlatLogprobs
 from vllm.outputs import RequestOutput
 from vllm.platforms import current_platform
 from vllm.sampling_params import RequestOutputKind, StructuredOutputsParams
@@ -35,7 +36,7 @@ def _no_ranks(logprobs: torch.Tensor, values: torch.Tensor) -> torch.Tensor:
 
 # vLLM ranks every scored token among the whole vocabulary, which nobody here reads: a fifth of the scoring time, and 18 s of
 # torch.compile before the first answer.
-vllm.v1.sample.sampler.batched_count_greater_than = _no_ranks
+vllm.v1.sample.sampler.batched_count_greater_than = _no_ranks  # type: ignore[attr-defined,assignment]
 
 CPU_DEFAULTS: dict[str, Any] = {
     "enforce_eager": True,  # compiling takes 65 s and gives 15 %
@@ -72,6 +73,8 @@ class VllmEngine:
         self.build = _engine_build()
         self.determinism = "batch_invariant" if os.environ.get("VLLM_BATCH_INVARIANT") == "1" else "none"
         self.busy_seconds = 0.0
+        self._unattributed_seconds = 0.0
+        """Of steps since a request last ended; goes to the next that end, so that the calls add up to the busy time."""
         self._max_waiting = 2 * arguments["max_num_seqs"]
 
     def run(self, requests: Iterable[Request | None]) -> Iterator[Completion]:
@@ -116,14 +119,19 @@ class VllmEngine:
             raise EngineError(f"vLLM died in a step: {error}") from error
         seconds = time.perf_counter() - started
         self.busy_seconds += seconds
-        for output in outputs:
-            request = in_flight[output.request_id]
+        self._unattributed_seconds += seconds
+        ended = [(in_flight[output.request_id], output) for output in outputs]
+        for request, output in ended:
             if _scores_from_cache(request, output):
                 # nothing is computed for a cached token, its score least of all
                 self._add(request, read_cache=False)
-                continue
+        ended = [(request, output) for request, output in ended if not _scores_from_cache(request, output)]
+        weights = [_num_computed(output) for _, output in ended]
+        for (request, output), weight in zip(ended, weights, strict=True):
             del in_flight[output.request_id]
-            yield _completion(request, output, seconds / len(outputs))
+            yield _completion(request, output, self._unattributed_seconds * weight / sum(weights))
+        if ended:
+            self._unattributed_seconds = 0.0
 
     def __enter__(self) -> Self:
         return self
@@ -143,23 +151,24 @@ def _engine_build() -> str:
 
 def _sampling_params(request: Request, read_cache: bool) -> SamplingParams:
     sampling = request.sampling
-    shared = {"detokenize": sampling.score_from is None, "output_kind": RequestOutputKind.FINAL_ONLY, "temperature": sampling.temperature}
     if sampling.score_from is not None:
         return SamplingParams(
-            **shared,
+            temperature=sampling.temperature,
             max_tokens=1,
             prompt_logprobs=sampling.num_alternatives,
             flat_logprobs=True,
+            detokenize=False,
+            output_kind=RequestOutputKind.FINAL_ONLY,
             # vLLM leaves the cache unread when prompt_logprobs are asked for; what stands before score_from may come from it
             skip_reading_prefix_cache=not read_cache,
         )
-    structured = None if sampling.json_schema is None else StructuredOutputsParams(json=sampling.json_schema)
     return SamplingParams(
-        **shared,
+        temperature=sampling.temperature,
         max_tokens=sampling.max_tokens,
         seed=sampling.seed,
         stop_token_ids=list(sampling.stop_token_ids),
-        structured_outputs=structured,
+        structured_outputs=None if sampling.json_schema is None else StructuredOutputsParams(json=sampling.json_schema),
+        output_kind=RequestOutputKind.FINAL_ONLY,
     )
 
 
@@ -167,6 +176,11 @@ def _scores_from_cache(request: Request, output: RequestOutput) -> bool:
     # the score of token i comes out of computing token i - 1
     score_from = request.sampling.score_from
     return score_from is not None and (output.num_cached_tokens or 0) > score_from - 1
+
+
+def _num_computed(output: RequestOutput) -> int:
+    num_prompt = len(output.prompt_token_ids or ())
+    return max(1, num_prompt - (output.num_cached_tokens or 0) + len(output.outputs[0].token_ids))
 
 
 def _completion(request: Request, output: RequestOutput, seconds: float) -> Completion:
@@ -192,7 +206,7 @@ def _completion(request: Request, output: RequestOutput, seconds: float) -> Comp
 def _scores(request: Request, output: RequestOutput) -> tuple[tuple[float, ...], tuple[Alternatives, ...]]:
     scored = output.prompt_logprobs
     first = request.sampling.score_from
-    if scored is None or first is None:
+    if not isinstance(scored, FlatLogprobs) or first is None:
         raise EngineError(f"vLLM returned no log-probabilities for the scoring request {request.row_key}.")
     logprobs: list[float] = []
     alternatives: list[Alternatives] = []

@@ -3,12 +3,14 @@
 import shlex
 import sys
 from pathlib import Path
-from typing import Annotated, Any, NoReturn
+from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
 import typer
 
-from flows.config import ConfigError, RunConfig, load_config
 from flows.runs import Run, RunError, find_run, list_runs
+
+if TYPE_CHECKING:
+    from flows.config import RunConfig
 
 app = typer.Typer(
     help="Language models over every part of a large text, offline, on your own machine.",
@@ -30,7 +32,9 @@ def fail(message: str, code: int = 2) -> NoReturn:
     raise typer.Exit(code)
 
 
-def _config(**flags: Any) -> RunConfig:
+def _config(**flags: Any) -> "RunConfig":
+    from flows.config import ConfigError, load_config
+
     try:
         return load_config(**flags)
     except ConfigError as error:
@@ -48,18 +52,35 @@ def _find(name: str, out: str | None) -> Run:
 def run(
     flow: Annotated[str, typer.Argument(metavar="FLOW", help="proofread")],
     inputs: Annotated[list[str], typer.Argument(metavar="INPUT…", help="Markdown or text files, or quoted patterns such as 'books/*.md'.")],
-    model: Annotated[list[str] | None, typer.Option("-m", "--model", help="A [models] name of flows.toml, a built-in name, a folder, a .gguf, or hf:ORG/NAME. Repeatable.")] = None,
+    model: Annotated[
+        list[str] | None,
+        typer.Option(
+            "-m", "--model", help="A [models] name of flows.toml, a built-in name, a folder, a .gguf, or hf:ORG/NAME. Repeatable."
+        ),
+    ] = None,
     out: OutOption = None,
-    protocol: Annotated[str | None, typer.Option(help="score: the model judges candidates; edits: it proposes edits; auto: by the model.")] = None,
+    protocol: Annotated[
+        str | None, typer.Option(help="score: the model judges candidates; edits: it proposes edits; auto: by the model.")
+    ] = None,
     limit: Annotated[int | None, typer.Option(help="Only the first N chunks (about 500 words each): a quick look.")] = None,
-    min_confidence: Annotated[float | None, typer.Option(help="Findings at or above are accepted and applied by `flows apply` (default 0.8).")] = None,
+    min_confidence: Annotated[
+        float | None, typer.Option(help="Findings at or above are accepted and applied by `flows apply` (default 0.8).")
+    ] = None,
     min_suggest: Annotated[float | None, typer.Option(help="Edits below do not become findings (default 0.2).")] = None,
     max_tokens: Annotated[int | None, typer.Option(help="Token budget of a chunk (default 700, about 500 words).")] = None,
 ) -> None:
     """Run a flow over documents. The same command again resumes."""
     if flow != "proofread":
         fail(f"No flow {flow!r}; there is: proofread. For example: flows run proofread book.md")
-    config = _config(model=tuple(model or ()), out=out, protocol=protocol, limit=limit, min_confidence=min_confidence, min_suggest=min_suggest, max_tokens=max_tokens)
+    config = _config(
+        model=tuple(model or ()),
+        out=out,
+        protocol=protocol,
+        limit=limit,
+        min_confidence=min_confidence,
+        min_suggest=min_suggest,
+        max_tokens=max_tokens,
+    )
     from chunkers.records import DocumentError
     from engine.models import ModelError
     from engine.protocol import EngineError
@@ -99,7 +120,8 @@ def show(run_name: RunArgument, out: OutOption = None) -> None:
 
     found = _find(run_name, out)
     if found.state == "unfinished":
-        fail(f"{found.name} is not finished; only a finished run has findings. Its own command resumes it: {shlex.join(found.read_manifest()['command'])}")
+        command = shlex.join(found.read_manifest()["command"])
+        fail(f"{found.name} is not finished; only a finished run has findings. Its own command resumes it: {command}")
     try:
         _print(render_run(found))
     except ShardError as error:
@@ -130,7 +152,12 @@ def status(out: OutOption = None) -> None:
 @app.command()
 def sql(
     run_name: RunArgument,
-    query: Annotated[str, typer.Argument(metavar="QUERY", help="DuckDB SQL over the views findings, edits, errors, documents, chunks, candidates, scores, calls.")],
+    query: Annotated[
+        str,
+        typer.Argument(
+            metavar="QUERY", help="DuckDB SQL over the views findings, edits, errors, documents, chunks, candidates, scores, calls."
+        ),
+    ],
     out: OutOption = None,
     output_format: Annotated[str, typer.Option("--format", help="table, csv or json.")] = "table",
 ) -> None:
@@ -144,9 +171,11 @@ def sql(
     found = _find(run_name, out)
     with open_views(found) as connection:
         try:
-            print_rows(connection.sql(query), output_format, sys.stdout)
+            print_rows(connection.execute(query), output_format, sys.stdout)
         except duckdb.Error as error:
-            views = ", ".join(row[0] for row in connection.sql("select view_name from duckdb_views() where not internal order by 1").fetchall())
+            views = ", ".join(
+                row[0] for row in connection.sql("select view_name from duckdb_views() where not internal order by 1").fetchall()
+            )
             fail(f"{error}\nThe views of this run: {views}.")
 
 
@@ -155,7 +184,10 @@ def apply(
     run_name: RunArgument,
     target: Annotated[Path, typer.Option("-o", "--output", help="The corrected file; a folder when the run has several documents.")],
     min_confidence: Annotated[float | None, typer.Option(help="Apply findings at or above (default: the run's own threshold).")] = None,
-    decisions: Annotated[Path | None, typer.Option(help="decisions.json saved from report.html; only what it accepts is applied, unless --min-confidence is given too.")] = None,
+    decisions: Annotated[
+        Path | None,
+        typer.Option(help="decisions.json saved from report.html; only what it accepts is applied, unless --min-confidence is given too."),
+    ] = None,
     workspace: Annotated[str | None, typer.Option("--workspace", help=OUT_HELP)] = None,
 ) -> None:
     """Write the corrected document; everything that is not accepted stays byte for byte."""

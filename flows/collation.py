@@ -34,7 +34,9 @@ def collate_shard(shard_path: Path, documents_path: Path, candidates_path: Path,
         edits += guarded
         findings += _collate(document, guarded, config)
     if proposed:
-        raise ValueError(f"{sum(map(len, proposed.values()))} edits are of documents that {shard_path} does not hold; every edit must belong to one.")
+        raise ValueError(
+            f"{sum(map(len, proposed.values()))} edits are of documents that {shard_path} does not hold; every edit must belong to one."
+        )
     write_shard(str(folder / "edits" / shard_path.name), EDITS, sorted(edits, key=edit_order))
     target = folder / "findings" / shard_path.name
     write_shard(str(target), FINDINGS, findings)
@@ -54,7 +56,9 @@ def _proposed_edits(candidates_path: Path, judged: dict[str, Path], config: RunC
         else:
             yield from read_shard(str(path), Edit)
     if not is_scored:
-        yield from edits_from_candidates(_all_candidates(candidates_path), lambda detector: PRIOR.get(detector, DEFAULT_PRIOR), MIN_KEPT_CONFIDENCE)
+        yield from edits_from_candidates(
+            _all_candidates(candidates_path), lambda detector: PRIOR.get(detector, DEFAULT_PRIOR), MIN_KEPT_CONFIDENCE
+        )
 
 
 def _all_candidates(path: Path) -> Iterator[Candidate]:

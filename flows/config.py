@@ -31,11 +31,14 @@ class ModelConfig(BaseModel):
 class RunConfig(BaseSettings):
     """Everything that decides a run besides its inputs."""
 
-    model_config = SettingsConfigDict(extra="forbid", frozen=True, env_prefix="FLOWS_", toml_file="flows.toml")
+    model_config = SettingsConfigDict(
+        extra="forbid", frozen=True, env_prefix="FLOWS_", toml_file="flows.toml", use_attribute_docstrings=True
+    )
 
     model: tuple[str, ...] = (EMBEDDED,)
     """Names from `[models]`, or sources themselves."""
     models: dict[str, ModelConfig] = Field(default_factory=dict)
+    """`[models.NAME]` tables: `source`, `protocol`, and `engine_args` that reach vLLM unchanged."""
     protocol: Protocol = "auto"
     """Overrides the models' own."""
     out: str = "out"

@@ -65,7 +65,9 @@ def expand_inputs(patterns: Iterable[str]) -> list[str]:
             found[pattern] = None
             continue
         root = Path(pattern).anchor or "."
-        matches = sorted(str(path) for path in Path(root).glob(str(Path(pattern).relative_to(root) if root != "." else pattern)) if path.is_file())
+        matches = sorted(
+            str(path) for path in Path(root).glob(str(Path(pattern).relative_to(root) if root != "." else pattern)) if path.is_file()
+        )
         if not matches:
             raise DocumentError(f"{pattern}: no file fits; a pattern must fit at least one file; check it, and quote it for the shell.")
         found |= dict.fromkeys(matches)
@@ -150,6 +152,16 @@ def read_rows(documents_path: Path) -> dict[str, DocumentRow]:
     return {row.doc_id: row for row in read_shard(str(documents_path), DocumentRow)}
 
 
+def restore_corpus(shard_paths: Iterable[Path], documents_path: Path) -> Iterator[Document]:
+    """Every document of a run: those of the shards in their order, then those without a single character, which no shard holds."""
+    for path in shard_paths:
+        for document, _ in restore_documents(path, documents_path):
+            yield document
+    for row in read_rows(documents_path).values():
+        if not row.num_chars:
+            yield parse_document(row.bom.encode(row.encoding), row.path)
+
+
 def restore_documents(shard_path: Path, documents_path: Path) -> Iterator[tuple[Document, list[Chunk]]]:
     """Each document of a shard as it was read, from its chunks alone: the source file is not needed and may have changed since.
 
@@ -160,5 +172,7 @@ def restore_documents(shard_path: Path, documents_path: Path) -> Iterator[tuple[
         chunks, row = list(group), rows[doc_id]
         document = parse_document((row.bom + rebuild_text(chunks)).encode(row.encoding), row.path)
         if document.doc_id != doc_id:
-            raise DocumentError(f"{shard_path}: the chunks of {row.path} do not give its bytes back; the shard was changed; run again with --fresh.")
+            raise DocumentError(
+                f"{shard_path}: the chunks of {row.path} do not give its bytes back; the shard was changed; run again with --fresh."
+            )
         yield document, chunks

@@ -62,4 +62,8 @@ def input_error(unread: Unread) -> ErrorRow:
 
 def write_errors(path: Path, rows: Iterable[ErrorRow]) -> None:
     """Write error rows in their total order."""
-    write_shard(str(path), ERRORS, sorted(rows, key=lambda row: [str(value or "") for value in (row.path, row.doc_id, row.chunk_id, row.model, row.row_key)]))
+    write_shard(
+        str(path),
+        ERRORS,
+        sorted(rows, key=lambda row: [str(value or "") for value in (row.path, row.doc_id, row.chunk_id, row.model, row.row_key)]),
+    )

@@ -9,7 +9,7 @@ from importlib.metadata import version
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-import fsspec
+import fsspec  # type: ignore[import-untyped]
 from rich.console import Console
 
 from chunkers.readers import read_document
@@ -60,7 +60,9 @@ def plan_run(flow: str, patterns: tuple[str, ...], config: RunConfig) -> Plan:
     if not num_read:
         raise NothingToDoError("\n".join(problems))
     hosted = tuple(host_model(name, config) for name in config.model)
-    name = name_run(flow, PurePosixPath(inputs[0]).stem if len(inputs) == 1 else f"{len(inputs)}-documents", _fingerprint(flow, inputs, hosted, config))
+    name = name_run(
+        flow, PurePosixPath(inputs[0]).stem if len(inputs) == 1 else f"{len(inputs)}-documents", _fingerprint(flow, inputs, hosted, config)
+    )
     return Plan(inputs=inputs, hosted=hosted, run=Run(Path(config.out).absolute() / "runs" / name), has_prose=has_prose)
 
 
@@ -150,4 +152,3 @@ def _times(hosted: tuple[HostedModel, ...], wall_s: float) -> dict[str, float | 
         "computed_tokens": prompt_tokens - cached_tokens + sum(part.completion_tokens for part in progress),
         "cached_share": round(cached_tokens / prompt_tokens, 4) if prompt_tokens else 0.0,
     }
-

@@ -34,7 +34,10 @@ def proofread(inputs: tuple[str, ...], folder: Path, config: RunConfig) -> Judge
     candidates = [stages.find_candidates.submit(shard, corpus.documents_path) for shard in corpus.shard_paths]
     judged: list[dict[str, Path]] = [{} for _ in corpus.shard_paths]
     for model in config.model:
-        futures = [stages.judge_shard.submit(shard, found, model, config) for shard, found in zip(corpus.shard_paths, candidates, strict=True)]
+        futures = [
+            stages.judge_shard.submit(shard_path=shard, candidates_path=found, model=model, config=config)  # type: ignore[call-overload]
+            for shard, found in zip(corpus.shard_paths, candidates, strict=True)
+        ]
         for paths, future in zip(judged, futures, strict=True):
             paths[model] = future.result()
         if model != config.model[-1]:

@@ -2,7 +2,7 @@
 
 import re
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from dataclasses import dataclass
 from itertools import groupby
 from operator import attrgetter
@@ -10,7 +10,7 @@ from pathlib import Path, PurePosixPath
 
 from chunkers.records import Document
 from chunkers.shards import read_shard, write_shard
-from flows.corpus import Corpus, DocumentRow, read_rows, restore_documents
+from flows.corpus import Corpus, DocumentRow, read_rows, restore_corpus
 from flows.errors import ErrorRow, input_error, write_errors
 from flows.runs import write_file
 from postprocess.assemble import select_findings
@@ -35,9 +35,10 @@ class ReportContext:
 
 
 def write_reports(folder: Path, corpus: Corpus, errors: list[ErrorRow], context: ReportContext) -> dict[str, object]:
-    """Merge the shards' findings, edits and errors into tables, and write report.html, report.md, a diff and a CriticMarkup copy a document.
+    """Merge the shards' findings, edits and errors into tables; write report.html, report.md, and a diff and a marked copy a document.
 
-    Returns counts: documents, words, chapters, edits, rejected edits by reason, findings, errors, and corrections by people with those found.
+    Returns counts for the manifest: documents, words, chapters, edits, rejected edits by reason, findings, errors, and the corrections by
+    people with those found.
     """
     rows = read_rows(corpus.documents_path)
     findings = [finding for path in corpus.shard_paths for finding in read_shard(str(folder / "findings" / path.name), Finding)]
@@ -52,7 +53,7 @@ def write_reports(folder: Path, corpus: Corpus, errors: list[ErrorRow], context:
     names = name_files(rows.values())
     truth: list[TruthItem] = []
     has_truth, num_chapters = False, 0
-    for document in _documents(corpus):
+    for document in restore_corpus(corpus.shard_paths, corpus.documents_path):
         own = by_document.get(document.doc_id, [])
         num_chapters += sum(block.level in (1, 2) for block in document.blocks)
         _write_copies(folder, names[document.doc_id], document, own, context.min_confidence)
@@ -85,12 +86,6 @@ def write_reports(folder: Path, corpus: Corpus, errors: list[ErrorRow], context:
         "corrections_found": sum(item.is_found for item in truth) if has_truth else None,
         "files": sorted(name for names_of in names.values() for name in (f"{names_of}.diff", f"{names_of}.critic.md")),
     }
-
-
-def _documents(corpus: Corpus) -> Iterator[Document]:
-    for path in corpus.shard_paths:
-        for document, _ in restore_documents(path, corpus.documents_path):
-            yield document
 
 
 def _write_copies(folder: Path, name: str, document: Document, findings: list[Finding], min_confidence: float) -> None:

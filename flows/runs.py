@@ -102,7 +102,9 @@ def find_run(name: str, workspace: Path) -> Run:
     if (Path(name) / "manifest.json").is_file():
         return Run(Path(name).resolve())
     runs = list_runs(workspace)
-    fitting = runs[:1] if name == "last" else [run for run in runs if run.name == name] or [run for run in runs if run.name.startswith(name)]
+    fitting = (
+        runs[:1] if name == "last" else [run for run in runs if run.name == name] or [run for run in runs if run.name.startswith(name)]
+    )
     if len(fitting) == 1:
         return fitting[0]
     if fitting:

@@ -85,7 +85,9 @@ def _flat(text: str) -> str:
 def _truth_lines(manifest: dict[str, Any]) -> Iterator[Text]:
     counts = manifest["counts"]
     if counts["corrections"] is not None:
-        yield Text(f"{counts['corrections_found']} of {_number(counts['corrections'], 'correction')} that people made here are among the findings.")
+        yield Text(
+            f"{counts['corrections_found']} of {_number(counts['corrections'], 'correction')} that people made here are among the findings."
+        )
 
 
 def _error_lines(run: Run, manifest: dict[str, Any]) -> Iterator[Text]:
@@ -104,7 +106,8 @@ def _time_line(manifest: dict[str, Any]) -> Text:
     time = manifest["time"]
     parts = [f"{time['wall_s']:.0f} s: engine start {time['load_s']:.0f}, engine work {time['busy_s']:.0f}, other {time['other_s']:.0f}"]
     if time["busy_s"]:
-        parts.append(f"{time['computed_tokens'] / time['busy_s']:,.0f} tokens/s computed, {time['cached_share']:.0%} of the prompts from the prefix cache")
+        rate = f"{time['computed_tokens'] / time['busy_s']:,.0f} tokens/s computed"
+        parts.append(f"{rate}, {time['cached_share']:.0%} of the prompts from the prefix cache")
     if time["num_stored"]:
         parts.append(f"{_number(time['num_stored'], 'call')} from the store")
     return Text(" · ".join(parts), style="dim")

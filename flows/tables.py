@@ -24,6 +24,10 @@ FILES = {
 """View -> files inside the run's folder. `calls` lies in the workspace and holds the calls of all its runs."""
 
 
+MAX_TABLE_WIDTH = 400
+"""Characters of a table that is not written to a terminal; what is wider is cut, CSV and JSON never are."""
+
+
 @contextmanager
 def open_views(run: Run) -> Iterator[duckdb.DuckDBPyConnection]:
     """A connection with one view for each table that the run has so far."""
@@ -42,23 +46,26 @@ def _quote(text: str) -> str:
     return "'" + text.replace("'", "''") + "'"
 
 
-def print_rows(relation: duckdb.DuckDBPyRelation | None, output_format: str, file: TextIO) -> None:
-    """Write a result as an aligned table, CSV with a header, or one JSON object a line. None (a statement without rows) writes nothing."""
-    if relation is None:
+def print_rows(result: duckdb.DuckDBPyConnection, output_format: str, file: TextIO) -> None:
+    """Write the rows of a statement just executed as an aligned table, CSV with a header, or one JSON object a line."""
+    if result.description is None:
         return
+    columns = [column[0] for column in result.description]
+    rows = _rows(result)
     if output_format == "table":
-        table = Table(*relation.columns, box=None, pad_edge=False, header_style="dim")
-        while batch := relation.fetchmany(1000):
-            for row in batch:
-                table.add_row(*("" if value is None else str(value) for value in row))
-        Console(file=file, highlight=False, markup=False, width=None if file.isatty() else 400).print(table)
-        return
-    if output_format == "csv":
+        table = Table(*columns, box=None, pad_edge=False, header_style="dim")
+        for row in rows:
+            table.add_row(*("" if value is None else str(value) for value in row))
+        Console(file=file, highlight=False, markup=False, width=None if file.isatty() else MAX_TABLE_WIDTH).print(table)
+    elif output_format == "csv":
         writer = csv.writer(file, lineterminator="\n")
-        writer.writerow(relation.columns)
-        while batch := relation.fetchmany(1000):
-            writer.writerows(batch)
-        return
-    while batch := relation.fetchmany(1000):
-        for row in batch:
-            file.write(json.dumps(dict(zip(relation.columns, row, strict=True)), ensure_ascii=False, default=str) + "\n")
+        writer.writerow(columns)
+        writer.writerows(rows)
+    else:
+        for row in rows:
+            file.write(json.dumps(dict(zip(columns, row, strict=True)), ensure_ascii=False, default=str) + "\n")
+
+
+def _rows(result: duckdb.DuckDBPyConnection) -> Iterator[tuple[object, ...]]:
+    while batch := result.fetchmany(1000):
+        yield from batch

@@ -51,8 +51,8 @@ def load_truth(path: Path, text: str) -> list[Correction]:
     for correction in corrections:
         if text[correction.start : correction.end] != correction.original:
             raise TruthError(
-                f"{path}: {correction.original!r} does not stand at {correction.start}:{correction.end}; corrections belong to the exact text "
-                "beside them; mend or remove the file."
+                f"{path}: {correction.original!r} does not stand at {correction.start}:{correction.end}; corrections belong to the exact "
+                "text beside them; mend or remove the file."
             )
     return sorted(corrections, key=lambda correction: (correction.start, correction.end))
 

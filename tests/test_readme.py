@@ -1,0 +1,219 @@
+"""Every command of the README is run as it is written, in one folder, in order; its tables and claims are checked against the code."""
+
+import json
+import os
+import re
+import shlex
+import shutil
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+import duckdb
+import polars as pl
+import pytest
+
+from flows.config import RunConfig
+
+ROOT = Path(__file__).parents[1]
+README = (ROOT / "README.md").read_text("utf-8")
+BIN = Path(sys.executable).parent
+
+
+def blocks(language: str) -> list[str]:
+    return re.findall(rf"^```{language}\n(.*?)^```", README, re.MULTILINE | re.DOTALL)
+
+
+def commands() -> list[str]:
+    return [line for block in blocks("sh") for line in block.splitlines() if line]
+
+
+@dataclass
+class Ran:
+    """The folder in which the README was followed, and what each command printed."""
+
+    folder: Path
+    results: dict[str, subprocess.CompletedProcess[str]]
+
+    @property
+    def run(self) -> Path:
+        (run,) = (self.folder / "out" / "runs").iterdir()
+        return run
+
+
+@pytest.fixture(scope="session")
+def ran(tmp_path_factory: pytest.TempPathFactory) -> Ran:
+    """Follows the README in a folder that holds a copy of data/; one real run with the embedded model, about a minute."""
+    folder = tmp_path_factory.mktemp("readme")
+    shutil.copytree(ROOT / "data", folder / "data")
+    results = {}
+    for command in commands():
+        if "pytest" in command:
+            continue  # this is what runs here
+        # the environment that uv made runs these tests; only its way of being called is left out
+        arguments = shlex.split(command.removeprefix("pip install -q uv && ").removeprefix("uv run "))
+        assert arguments[0] == "flows", command
+        results[command] = subprocess.run(
+            [str(BIN / "flows"), *arguments[1:]],
+            cwd=folder,
+            env=os.environ.copy(),
+            capture_output=True,
+            text=True,
+            encoding="utf-8",
+            timeout=400,
+            check=False,
+        )
+    return Ran(folder, results)
+
+
+def test_every_command_succeeds(ran: Ran) -> None:
+    failed = {command: result.stderr for command, result in ran.results.items() if result.returncode}
+    assert not failed
+    assert len(ran.results) >= 7
+
+
+def test_run_ends_with_a_summary_a_person_can_read(ran: Ran) -> None:
+    summary = next(iter(ran.results.values())).stdout
+    assert re.search(r"1 document, .*[\d,]+ words: \d+ findings?", summary)
+    assert "the surest" in summary
+    assert re.search(r"\d of 6 corrections that people made here are among the findings", summary)
+    assert "report.html" in summary
+    assert "tokens/s" in summary
+    assert len(summary.splitlines()) < 40
+    assert next(iter(ran.results.values())).stderr.count("\n") < 20, "progress, and nothing that libraries say"
+
+
+def test_run_finds_the_misspellings_that_people_corrected(ran: Ran) -> None:
+    found = {(row["original"], row["replacement"]) for row in pl.read_parquet(ran.run / "findings.parquet").to_dicts()}
+    corrected = json.loads((ran.folder / "data" / "using-cpp-from-swift.edits.json").read_text())
+    wanted = {(edit["original"], edit["corrected"]) for edit in corrected}
+    assert len(wanted & found) >= 4
+
+
+def test_run_folder_is_whole(ran: Ran) -> None:
+    names = {path.name for path in ran.run.iterdir()}
+    assert names >= {
+        "report.html",
+        "report.md",
+        "using-cpp-from-swift.diff",
+        "using-cpp-from-swift.critic.md",
+        "manifest.json",
+        "_SUCCESS",
+        "findings.parquet",
+        "edits.parquet",
+        "errors.parquet",
+        "documents.parquet",
+    }
+    assert not [name for name in names if name.startswith(".")], "no temporary file stays"
+
+
+def test_diff_and_apply_make_the_same_document(ran: Ran) -> None:
+    source = ran.folder / "data" / "using-cpp-from-swift.md"
+    patched = ran.folder / "patched.md"
+    shutil.copy(source, patched)
+    subprocess.run(["patch", "-s", str(patched), str(ran.run / "using-cpp-from-swift.diff")], check=True)
+    assert patched.read_bytes() == (ran.folder / "fixed.md").read_bytes()
+    assert patched.read_bytes() != source.read_bytes()
+
+
+def test_all_rejected_gives_the_source_back(ran: Ran) -> None:
+    ids = pl.read_parquet(ran.run / "findings.parquet")["finding_id"].to_list()
+    decisions = ran.folder / "none.json"
+    decisions.write_text(json.dumps({"run": ran.run.name, "decisions": dict.fromkeys(ids, "reject")}))
+    result = subprocess.run(
+        [str(BIN / "flows"), "apply", "last", "--decisions", str(decisions), "-o", "same.md"], cwd=ran.folder, check=True, timeout=60
+    )
+    assert result.returncode == 0
+    assert (ran.folder / "same.md").read_bytes() == (ran.folder / "data" / "using-cpp-from-swift.md").read_bytes()
+
+
+def test_decisions_choose_what_is_applied(ran: Ran) -> None:
+    rows = pl.read_parquet(ran.run / "findings.parquet").filter(pl.col("original") == "defintion").to_dicts()
+    chosen = next(row for row in rows if row["replacement"] == "definition")
+    decisions = ran.folder / "one.json"
+    decisions.write_text(json.dumps({"run": ran.run.name, "decisions": {chosen["finding_id"]: "accept"}}))
+    subprocess.run(
+        [str(BIN / "flows"), "apply", "last", "--decisions", str(decisions), "-o", "one.md"], cwd=ran.folder, check=True, timeout=60
+    )
+    source = (ran.folder / "data" / "using-cpp-from-swift.md").read_bytes()
+    assert (ran.folder / "one.md").read_bytes() == source.replace(b"defintion", b"definition")
+
+
+def test_decisions_of_another_run_are_refused(ran: Ran) -> None:
+    decisions = ran.folder / "other.json"
+    decisions.write_text(json.dumps({"run": "another", "decisions": {}}))
+    result = subprocess.run(
+        [str(BIN / "flows"), "apply", "last", "--decisions", str(decisions), "-o", "never.md"],
+        cwd=ran.folder,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert result.returncode == 2
+    assert "name that run" in result.stderr
+    assert not (ran.folder / "never.md").exists()
+
+
+def test_every_call_is_one_row_and_adds_up(ran: Ran) -> None:
+    manifest = json.loads((ran.run / "manifest.json").read_text())
+    calls = pl.read_parquet(ran.folder / "out" / "calls" / "*" / "part-*.parquet", hive_partitioning=False)
+    assert calls["row_key"].n_unique() == calls.height
+    assert set(calls["outcome"]) == {"ok"}
+    assert calls["prompt_tokens"].sum() == manifest["time"]["prompt_tokens"]
+    assert calls["engine_seconds"].sum() == pytest.approx(manifest["time"]["busy_s"], rel=0.02)
+    scores = pl.read_parquet(ran.run / "scores" / "*" / "shard-*.parquet", hive_partitioning=False)
+    assert set(scores["row_key"].drop_nulls()) <= set(calls["row_key"])
+
+
+def test_same_command_again_computes_nothing_and_gives_the_same_tables(ran: Ran) -> None:
+    before = {path.name: path.read_bytes() for path in ran.run.glob("*.parquet")}
+    command = next(iter(ran.results))
+    arguments = shlex.split(command.partition("uv run ")[2])
+    result = subprocess.run([str(BIN / "flows"), *arguments[1:]], cwd=ran.folder, capture_output=True, text=True, timeout=200, check=True)
+    manifest = json.loads((ran.run / "manifest.json").read_text())
+    assert manifest["time"]["load_s"] == 0, "no engine was loaded"
+    assert manifest["time"]["num_stored"] == manifest["time"]["num_calls"] > 100
+    assert "from the store" in result.stdout
+    assert {path.name: path.read_bytes() for path in ran.run.glob("*.parquet")} == before
+
+
+def test_python_block_runs(ran: Ran) -> None:
+    (block,) = blocks("python")
+    result = subprocess.run([sys.executable, "-c", block], cwd=ran.folder, capture_output=True, text=True, timeout=60, check=True)
+    assert "original" in result.stdout
+
+
+def test_polars_and_duckdb_read_the_same_findings(ran: Ran) -> None:
+    path = str(ran.run / "findings.parquet")
+    polars = pl.read_parquet(path).select("finding_id", "start", "confidence").rows()
+    assert duckdb.sql(f"select finding_id, start, confidence from read_parquet('{path}')").fetchall() == polars
+
+
+def test_configuration_table_is_the_code_s() -> None:
+    rows = ["| key | default | what it is |", "| --- | --- | --- |"]
+    for name, field in RunConfig.model_fields.items():
+        default = field.get_default(call_default_factory=True)
+        shown = json.dumps(default if not isinstance(default, tuple) else list(default)) if default is not None else "none"
+        rows.append(f"| `{name}` | `{shown}` | {(field.description or '').strip()} |")
+    assert "\n".join(rows) in README
+
+
+def test_toml_block_is_a_valid_configuration(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (block,) = blocks("toml")
+    (tmp_path / "flows.toml").write_text(block)
+    monkeypatch.chdir(tmp_path)
+    assert RunConfig().find_model("big").protocol == "edits"
+
+
+def test_files_named_in_the_readme_are_there() -> None:
+    (tree,) = [block for block in blocks("") if block.startswith("chunkers/")]
+    folder = ROOT
+    for line in tree.splitlines():
+        if not line.startswith(" "):
+            folder = ROOT / line.split("/")[0]
+            assert folder.is_dir(), line
+            continue
+        for name in re.findall(r"\b[\w]+\.py\b|\b\w+/", line):
+            assert (folder / name).exists(), f"{folder.name}/{name}"
