@@ -4,6 +4,8 @@ Owns row keys, parts and look-up. A part is written under a temporary name and r
 """
 
 import json
+import logging
+import re
 import time
 from collections.abc import Sequence
 from dataclasses import asdict, replace
@@ -21,6 +23,8 @@ from chunkers.shards import write_shard
 from engine.models import Model
 from engine.protocol import Engine
 from engine.records import CALLS, Alternatives, Completion, Outcome, Request, Sampling
+
+logger = logging.getLogger(__name__)
 
 
 def row_key(model: Model, engine_kind: str, token_ids: Sequence[int], sampling: Sampling, sample_index: int = 0) -> str:
@@ -43,21 +47,21 @@ def row_key(model: Model, engine_kind: str, token_ids: Sequence[int], sampling: 
 class CallStore:
     """The calls of one model in one workspace.
 
-    A row appended is on disk within `flush_rows` rows or `flush_s` seconds, whichever is first, and after `flush`.
+    Rows are written when `flush_rows` of them wait, at the first append more than `flush_s` seconds after the last write, and by `flush`.
     """
 
     def __init__(self, workspace_url: str, model: Model, *, worker: str, flush_rows: int = 256, flush_s: float = 5.0) -> None:
         self._url = f"{workspace_url}/calls/model={model.slug}"
         self._model, self._worker = model, worker
         self._flush_rows, self._flush_s, self._flushed_at = flush_rows, flush_s, time.monotonic()
-        self._pending: dict[str, tuple[Completion, dict[str, Any]]] = {}
+        self._pending: dict[str, Completion] = {}
+        self._rows: list[dict[str, Any]] = []
         self._known = _read_known(self._url)
 
     def find(self, request: Request) -> Completion | None:
         """The stored answer to the same question; None if it was never answered or never well."""
         if request.row_key in self._pending:
-            completion, _ = self._pending[request.row_key]
-            return replace(completion, request=request) if completion.outcome is Outcome.OK else None
+            return replace(self._pending[request.row_key], request=request)
         row = self._known.get(request.row_key)
         if row is None:
             return None
@@ -72,20 +76,22 @@ class CallStore:
 
     def append(self, completion: Completion, engine: Engine, attempt: int = 1) -> None:
         """Keep one answer, failed ones too; only those that are ok are ever found again."""
-        self._pending[completion.request.row_key] = completion, self._row(completion, engine, attempt)
-        if len(self._pending) >= self._flush_rows or time.monotonic() - self._flushed_at >= self._flush_s:
+        if completion.outcome is Outcome.OK:
+            self._pending[completion.request.row_key] = completion
+        self._rows.append(self._row(completion, engine, attempt))
+        if len(self._rows) >= self._flush_rows or time.monotonic() - self._flushed_at >= self._flush_s:
             self.flush()
 
     def flush(self) -> None:
-        """Write what is pending as one part, named after its row keys."""
+        """Write what is pending as one part."""
         self._flushed_at = time.monotonic()
-        if not self._pending:
+        if not self._rows:
             return
-        rows = [row for _, row in self._pending.values()]
-        name = sha256("".join(self._pending).encode()).hexdigest()[:24]
-        write_shard(f"{self._url}/part-{name}.parquet", CALLS, rows)
-        self._known |= _answers(pa.Table.from_pylist(rows, schema=CALLS))
-        self._pending = {}
+        # not after the row keys alone: a worker that fails at what another has answered would write over its part
+        names = (f"{row['row_key']} {row['worker']} {row['created_at']}" for row in self._rows)
+        write_shard(f"{self._url}/part-{sha256(' '.join(names).encode()).hexdigest()[:24]}.parquet", CALLS, self._rows)
+        self._known |= _answers(pa.Table.from_pylist(self._rows, schema=CALLS))
+        self._pending, self._rows = {}, []
 
     def _row(self, completion: Completion, engine: Engine, attempt: int) -> dict[str, Any]:
         request = completion.request
@@ -134,12 +140,20 @@ _ANSWER_COLUMNS = (
 
 
 def _read_known(url: str) -> dict[str, tuple[pa.Table, int]]:
-    """Row key -> (part, row) of every answer that is ok; where parts repeat a key their answers are to the same question."""
+    """Row key -> (part, row) of every answer that is ok; where parts repeat a key their answers are to the same question.
+
+    A part that cannot be decoded costs its answers, not the run: they are only missing, and a run computes what is missing.
+    """
     filesystem, path = fsspec.core.url_to_fs(url)
     known: dict[str, tuple[pa.Table, int]] = {}
-    for part in sorted(filesystem.glob(f"{path}/part-*.parquet")):
+    for part in sorted(filesystem.find(path, maxdepth=1)):  # no glob: a workspace's name may hold a wildcard
+        if not re.search(r"/part-[^/]*\.parquet$", part):
+            continue
         with filesystem.open(part) as file:
-            known |= _answers(pq.read_table(file, columns=["row_key", *_ANSWER_COLUMNS], partitioning=None))
+            try:
+                known |= _answers(pq.read_table(file, columns=["row_key", *_ANSWER_COLUMNS], partitioning=None))
+            except (pa.ArrowInvalid, OSError) as error:
+                logger.warning("%s: not a whole part (%s); parts are written whole; its answers are asked again; delete it.", part, error)
     return known
 
 
