@@ -16,7 +16,7 @@ from types import TracebackType
 from typing import Protocol, Self
 
 from engine.calls import CallStore
-from engine.protocol import Engine
+from engine.protocol import Engine, EngineError
 from engine.records import Completion, Outcome, Request
 
 logger = logging.getLogger(__name__)
@@ -26,7 +26,10 @@ class Job(Protocol):
     """A source of requests that hears of every answer."""
 
     def requests(self) -> Iterator[Request | None]:
-        """Requests in the order that shares most; None while the next ones wait for an answer to those given."""
+        """Requests in the order that shares most; None while the next ones wait for an answer to those given.
+
+        A job that says None although each of them is answered ends with a RuntimeError: it would wait for ever.
+        """
         ...
 
     def receive(self, completion: Completion) -> None:
@@ -67,9 +70,14 @@ class _Stream:
     """One submitted job: what it has been asked, and the future that ends with it."""
 
     def __init__(self, job: Job) -> None:
-        self.job, self.source, self.done = job, job.requests(), Future[None]()
+        self.job, self.source, self.done = job, self._iterate(), Future[None]()
+        self.done.set_running_or_notify_cancel()  # nobody but the feed ends it
         self.num_waiting = 0
         self.is_exhausted = False
+
+    def _iterate(self) -> Iterator[Request | None]:
+        # a generator, so that a job that raises when it is asked for its requests does so in the feed's thread
+        yield from self.job.requests()
 
 
 class Feed:
@@ -87,17 +95,26 @@ class Feed:
         self._streams: list[_Stream] = []
         self._waiting: dict[str, list[tuple[_Stream, Request]]] = {}
         self._is_closing = False
+        self._is_aborted = False
         self._error: BaseException | None = None
+        # held while a job is handed in and while the feed ends: no job lands in a queue that nobody reads any more
+        self._ending = threading.Lock()
         self._thread = threading.Thread(target=self._run, name="engine", daemon=True)
 
     def submit(self, job: Job) -> "Future[None]":
-        """Add a job; the future ends when every request of it is answered, or with what ended the engine."""
+        """Add a job; the future ends when every request of it is answered, or with what ended the job or the feed."""
         stream = _Stream(job)
-        if self._error:
-            stream.done.set_exception(self._error)
-        else:
-            self._submitted.put(stream)
+        with self._ending:
+            if self._error:
+                stream.done.set_exception(self._error)
+            else:
+                self._submitted.put(stream)
         return stream.done
+
+    def abort(self) -> None:
+        """Stop asking, from any thread: what was answered is kept, every job that waits fails with EngineError. Does not wait."""
+        self._is_aborted = True
+        self._submitted.put(None)
 
     def __enter__(self) -> Self:
         self._thread.start()
@@ -108,6 +125,7 @@ class Feed:
         self._thread.join()
 
     def _run(self) -> None:
+        end: BaseException = EngineError("The feed is closed and answers nothing more; open another one.")
         try:
             store = self._open_store()
             with ExitStack() as stack:
@@ -122,9 +140,11 @@ class Feed:
                     if engine is None:
                         engine = stack.enter_context(self._load_engine())
                     self._answer(engine, store, chain([first], missing))
+            if self._is_aborted:
+                raise EngineError("The run was stopped; what was answered is in the call store.")
         except BaseException as error:  # noqa: BLE001 - handed to every waiting job, which raises it in its own thread
-            self._error = error
-            self._fail(error)
+            end = error
+        self._end(end)
 
     def _answer(self, engine: Engine, store: CallStore, requests: Iterator[Request | None]) -> None:
         try:
@@ -132,18 +152,25 @@ class Feed:
                 store.append(completion, engine)
                 self.progress.busy_seconds = engine.busy_seconds
                 self._deliver(completion)
+                if self._is_aborted:
+                    break
         finally:
             store.flush()
 
-    def _fail(self, error: BaseException) -> None:
-        self._admit(wait=False)
-        for stream in self._streams:
+    def _end(self, error: BaseException) -> None:
+        """Fail every job that waits, those submitted after the close among them, and every later one."""
+        with self._ending:
+            self._error = error
+        left, self._streams = self._streams, []
+        while not self._submitted.empty():
+            if stream := self._submitted.get():
+                left.append(stream)
+        for stream in left:
             stream.done.set_exception(error)
-        self._streams.clear()
 
     def _admit(self, *, wait: bool) -> bool:
         """Take what was submitted; True while there is a job. Waits for one only when the engine has nothing else to do."""
-        while not self._is_closing:
+        while not self._is_closing and not self._is_aborted:
             try:
                 stream = self._submitted.get(block=wait and not self._streams)
             except queue.Empty:
@@ -152,7 +179,7 @@ class Feed:
                 self._is_closing = True
             else:
                 self._streams.append(stream)
-        return bool(self._streams)
+        return bool(self._streams) and not self._is_aborted
 
     def _missing(self, store: CallStore) -> Iterator[Request | None]:
         """Requests of all jobs that nobody has answered yet: the oldest job first, the next one while it waits."""
@@ -187,6 +214,8 @@ class Feed:
             if request is not None:
                 stream.num_waiting += 1
                 return request, stream
+            if not stream.num_waiting:
+                self._drop(stream, RuntimeError("The job has nothing to ask although every request it gave is answered."))
         return None, None
 
     def _deliver(self, completion: Completion) -> None:
