@@ -1,6 +1,7 @@
 """The model's own candidates: words it did not expect, where it would rather have one that looks or works alike.
 
-A better word is no error: only near-misspellings, forms of the same word, and small words are proposed.
+A better word is no error: only words that look alike, and small words that are missing, are proposed. Measured over 50,000 proofread words,
+small words in each other's place and small words too many gave 5,000 candidates more and one correction.
 """
 
 from collections.abc import Callable, Iterator
@@ -10,12 +11,12 @@ from rapidfuzz.distance import DamerauLevenshtein
 from chunkers.records import Candidate, Category
 from engine.score import Reading
 
-MIN_LEAD = 4.0
+MIN_LEAD = 6.0
 """Nats by which the preferred token leads the one that stands there."""
-MAX_LOGPROB_MISSING = -4.5
+MAX_LOGPROB_MISSING = -6.0
 """A word counts as unexpected enough for a missing word before it below this."""
-MIN_LOGPROB_MISSING = -1.6
-"""The model must want the missing word with about one chance in five or more."""
+MIN_LOGPROB_MISSING = -0.7
+"""The model must want the missing word with an even chance or more."""
 
 SMALL_WORDS = frozenset(
     """
@@ -54,15 +55,11 @@ def propose(reading: Reading, decode: Callable[[int], str]) -> Iterator[Candidat
                 yield _candidate(reading, start, word, rather, _category(word, rather))
             if rather in SMALL_WORDS and preferred > MIN_LOGPROB_MISSING and logprob < MAX_LOGPROB_MISSING:
                 yield _candidate(reading, start, "", f"{rather} ", Category.MISSING)
-        if word in SMALL_WORDS and logprob < MAX_LOGPROB_MISSING and text[ends[stop - 1] : ends[stop - 1] + 1] == " ":
-            yield _candidate(reading, start, f"{word} ", "", Category.EXTRA)
 
 
 def _is_alike(word: str, rather: str) -> bool:
     if word.lower() == rather.lower():
         return False  # capitals are decided over the whole book, not here
-    if word in SMALL_WORDS and rather in SMALL_WORDS:
-        return True
     shorter = min(len(word), len(rather))
     if word[0] != rather[0] and shorter < 5:
         return False

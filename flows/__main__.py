@@ -84,7 +84,7 @@ def run(
     from chunkers.records import DocumentError
     from engine.models import ModelError
     from engine.protocol import EngineError
-    from flows.execute import NothingToDoError, execute_run, plan_run
+    from flows.execute import InterruptedRun, NothingToDoError, execute_run, plan_run
     from flows.summary import render_run
     from postprocess.truth import TruthError
 
@@ -100,8 +100,8 @@ def run(
         fail(str(error))
     except EngineError as error:
         fail(f"{error}\nThe engine's own words are in {plan.run.folder / 'engine.log'}. {resume}", 5)
-    except KeyboardInterrupt:
-        fail(f"Interrupted. {resume}", 130)
+    except InterruptedRun as error:
+        fail(f"Stopped by signal {error.signum}; finished calls are kept. {resume}", 128 + error.signum)
     _print(render_run(finished))
 
 

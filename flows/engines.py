@@ -69,6 +69,11 @@ class HostedModel:
         self.engine_build = engine.build
         return engine
 
+    def abort(self) -> None:
+        """Stop its feed without waiting."""
+        if self._feed is not None:
+            self._feed.abort()
+
     def close(self) -> None:
         """End the engine once it has answered everything; a later `feed` loads it again."""
         with self._lock:
@@ -90,6 +95,12 @@ def host_model(name: str, config: RunConfig) -> HostedModel:
             model = resolve_model(name if model_config.source == name else model_config.source)
             _hosted[key] = HostedModel(name=name, config=model_config, workspace=Path(config.out), model=model)
         return _hosted[key]
+
+
+def abort_engines() -> None:
+    """Stop every feed of this process without waiting; safe in a signal handler."""
+    for hosted in list(_hosted.values()):
+        hosted.abort()
 
 
 def close_engines() -> None:

@@ -2,11 +2,15 @@
 
 import hashlib
 import json
+import signal
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path, PurePosixPath
+from types import FrameType
 from typing import Any
 
 import fsspec  # type: ignore[import-untyped]
@@ -16,7 +20,7 @@ from chunkers.readers import read_document
 from chunkers.records import DocumentError, hash_id
 from flows.config import RunConfig
 from flows.corpus import expand_inputs
-from flows.engines import HostedModel, close_engines, host_model
+from flows.engines import HostedModel, abort_engines, close_engines, host_model
 from flows.progress import ProgressLine
 from flows.quiet import stderr_to_file
 from flows.runs import PARTIAL, SUCCESS, Run, name_run
@@ -24,6 +28,30 @@ from flows.server import prepare_prefect, start_server
 
 FLOW_VERSION = 1
 """Part of a run's name: raise it when the same inputs and settings give other tables."""
+
+
+class InterruptedRun(KeyboardInterrupt):
+    """The run was told to stop by a signal."""
+
+    def __init__(self, signum: int) -> None:
+        super().__init__(f"stopped by signal {signum}")
+        self.signum = signum
+
+
+@contextmanager
+def _stop_on_signals() -> Iterator[None]:
+    """SIGINT and SIGTERM end the run: jobs that wait for an engine are let go first, for nothing else would wake their threads."""
+
+    def stop(signum: int, _frame: FrameType | None) -> None:
+        abort_engines()
+        raise InterruptedRun(signum)
+
+    before = {signum: signal.signal(signum, stop) for signum in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield
+    finally:
+        for signum, handler in before.items():
+            signal.signal(signum, handler)
 
 
 class NothingToDoError(Exception):
@@ -89,7 +117,7 @@ def execute_run(plan: Plan, config: RunConfig, command: list[str]) -> Run:
     manifest = _manifest(plan, config, command, created)
     run.write_manifest(manifest | {"state": "running"})
     prepare_prefect()
-    with stderr_to_file(run.folder / "engine.log") as terminal, ProgressLine(Console(file=terminal), plan.hosted):
+    with _stop_on_signals(), stderr_to_file(run.folder / "engine.log") as terminal, ProgressLine(Console(file=terminal), plan.hosted):
         server = start_server()
         if plan.has_prose:
             plan.hosted[0].start(is_eager=not was_done)
@@ -99,6 +127,9 @@ def execute_run(plan: Plan, config: RunConfig, command: list[str]) -> Run:
 
             server.join()
             judged = proofread(plan.inputs, run.folder, config)
+        except BaseException:
+            abort_engines()
+            raise
         finally:
             times = _times(plan.hosted, time.monotonic() - started)
             close_engines()

@@ -63,12 +63,13 @@ def match_truth(text: str, corrections: Iterable[Correction], findings: Sequence
     for correction in corrections:
         near = [finding for finding in findings if finding.start <= correction.end + 1 and correction.start <= finding.end + 1]
         wanted = (correction.start, correction.end, correction.corrected)
-        is_found = any(_is_same(text, wanted, (finding.start, finding.end, finding.replacement)) for finding in near)
+        is_found = any(is_same_change(text, wanted, (finding.start, finding.end, finding.replacement)) for finding in near)
         matches.append(Match(correction=correction, is_found=is_found, is_marked=is_found or bool(near)))
     return matches
 
 
-def _is_same(text: str, one: tuple[int, int, str], other: tuple[int, int, str]) -> bool:
+def is_same_change(text: str, one: tuple[int, int, str], other: tuple[int, int, str]) -> bool:
+    """Whether two changes, each (start, end, replacement), make the same text."""
     start, end = min(one[0], other[0]), max(one[1], other[1])
     return text[start : one[0]] + one[2] + text[one[1] : end] == text[start : other[0]] + other[2] + text[other[1] : end]
 

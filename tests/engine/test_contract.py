@@ -11,7 +11,9 @@ from engine.protocol import Engine
 from engine.records import Completion, Outcome, Request, Sampling
 from engine.scripted import ScriptedEngine
 
-SCHEMA = json.dumps({"type": "object", "properties": {"edits": {"type": "array", "maxItems": 0}}, "required": ["edits"], "additionalProperties": False})
+SCHEMA = json.dumps(
+    {"type": "object", "properties": {"edits": {"type": "array", "maxItems": 0}}, "required": ["edits"], "additionalProperties": False}
+)
 
 
 @pytest.fixture(params=["scripted", "vllm"])
@@ -24,12 +26,22 @@ def engine(request: pytest.FixtureRequest) -> Engine:
 
 @pytest.fixture(scope="session")
 def token_ids(model: Model) -> list[int]:
-    return Tokenizer(model.tokenizer_path).encode_with_offsets("It was a bright cold day in April, and the clocks were striking thirteen. " * 20).ids
+    return (
+        Tokenizer(model.tokenizer_path)
+        .encode_with_offsets("It was a bright cold day in April, and the clocks were striking thirteen. " * 20)
+        .ids
+    )
 
 
 def ask(key: str, token_ids: list[int], **sampling: object) -> Request:
     return Request(
-        row_key=key, doc_id="d", chunk_id="c", template="t", template_version=1, token_ids=tuple(token_ids), sampling=Sampling(**sampling)  # type: ignore[arg-type]
+        row_key=key,
+        doc_id="d",
+        chunk_id="c",
+        template="t",
+        template_version=1,
+        token_ids=tuple(token_ids),
+        sampling=Sampling(**sampling),  # type: ignore[arg-type]
     )
 
 

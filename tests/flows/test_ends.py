@@ -1,0 +1,176 @@
+"""How runs end: killed, interrupted, on a server, with two models, with the edits protocol, with a novel. Real engines, real signals."""
+
+import json
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import time
+import urllib.request
+from pathlib import Path
+
+import polars as pl
+import pytest
+
+from flows.runs import Run, list_runs
+
+pytestmark = pytest.mark.slow
+
+BIN = Path(sys.executable).parent
+DATA = Path(__file__).parents[2] / "data"
+RUN = [str(BIN / "flows"), "run", "proofread"]
+
+
+def finish(*arguments: str, cwd: Path, **environment: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [*RUN, *arguments],
+        cwd=cwd,
+        env=os.environ | environment,
+        capture_output=True,
+        text=True,
+        timeout=1500,
+        check=False,
+        encoding="utf-8",
+    )
+
+
+def the_run(folder: Path) -> Run:
+    (run,) = list_runs(folder / "out")
+    return run
+
+
+def start_and_wait_for_calls(folder: Path) -> subprocess.Popen[str]:
+    shutil.copy(DATA / "love-among-the-chickens-18.md", folder / "chapter.md")
+    process = subprocess.Popen([*RUN, "chapter.md"], cwd=folder, stderr=subprocess.PIPE, text=True, encoding="utf-8")
+    deadline = time.monotonic() + 240
+    while not list(folder.glob("out/calls/*/part-*.parquet")):
+        assert process.poll() is None, "the run ended before it had calls on disk"
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+    return process
+
+
+def check_resumes(folder: Path) -> None:
+    again = finish("chapter.md", cwd=folder)
+    assert again.returncode == 0, again.stderr
+    manifest = the_run(folder).read_manifest()
+    assert 0 < manifest["time"]["num_stored"] < manifest["time"]["num_calls"], "what was finished is not computed again"
+    calls = pl.read_parquet(folder / "out" / "calls" / "*" / "part-*.parquet", hive_partitioning=False)
+    assert calls["row_key"].n_unique() == calls.height
+    assert the_run(folder).state == "done"
+
+
+def test_killed_run_resumes(tmp_path: Path) -> None:
+    process = start_and_wait_for_calls(tmp_path)
+    process.kill()
+    process.communicate(timeout=30)
+    assert the_run(tmp_path).state == "unfinished"
+    shown = subprocess.run([str(BIN / "flows"), "show", "last"], cwd=tmp_path, capture_output=True, text=True, timeout=30, check=False)
+    assert shown.returncode == 2
+    assert "resumes" in shown.stderr
+    check_resumes(tmp_path)
+
+
+@pytest.mark.parametrize("signum", [signal.SIGINT, signal.SIGTERM])
+def test_signal_ends_the_run_and_says_how_to_resume(signum: signal.Signals, tmp_path: Path) -> None:
+    process = start_and_wait_for_calls(tmp_path)
+    process.send_signal(signum)
+    _, stderr = process.communicate(timeout=60)
+    assert process.returncode == 128 + signum
+    assert "The same command resumes: flows run proofread chapter.md" in stderr
+    assert "Traceback" not in stderr
+    assert the_run(tmp_path).state == "unfinished"
+    check_resumes(tmp_path)
+
+
+def test_run_appears_on_a_server(tmp_path: Path) -> None:
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    url = f"http://127.0.0.1:{port}/api"
+    server = subprocess.Popen(
+        [str(BIN / "prefect"), "server", "start", "--host", "127.0.0.1", "--port", str(port)],
+        env=os.environ | {"PREFECT_HOME": str(tmp_path / "home"), "PREFECT_SERVER_ANALYTICS_ENABLED": "false"},
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
+    try:
+        wait_for(f"{url}/health")
+        (tmp_path / "blank.md").write_text("\n")
+        assert finish("blank.md", cwd=tmp_path, PREFECT_API_URL=url).returncode == 0
+        (flow_run,) = ask(f"{url}/flow_runs/filter")
+        assert flow_run["state_type"] == "COMPLETED"
+        assert {task["name"].rpartition("-")[0] for task in ask(f"{url}/task_runs/filter")} >= {"read", "report"}
+    finally:
+        server.terminate()
+        server.wait(timeout=60)
+
+
+def wait_for(url: str) -> None:
+    deadline = time.monotonic() + 120
+    while True:
+        try:
+            with urllib.request.urlopen(url, timeout=5):
+                return
+        except OSError:
+            assert time.monotonic() < deadline
+            time.sleep(0.2)
+
+
+def ask(url: str) -> list[dict[str, str]]:
+    request = urllib.request.Request(url, data=b"{}", headers={"Content-Type": "application/json"})
+    with urllib.request.urlopen(request, timeout=30) as answer:
+        rows: list[dict[str, str]] = json.load(answer)
+    return rows
+
+
+def test_two_models_judge_one_after_the_other(tmp_path: Path) -> None:
+    from engine.models import EMBEDDED, resolve_model
+
+    shutil.copy(DATA / "using-cpp-from-swift.md", tmp_path / "chapter.md")
+    folder = resolve_model(EMBEDDED).folder
+    (tmp_path / "flows.toml").write_text(f'[models.second]\nsource = "{folder}"\nprotocol = "score"\n')
+    result = finish("chapter.md", "-m", EMBEDDED, "-m", "second", "--limit", "1", cwd=tmp_path)
+    assert result.returncode == 0, result.stderr
+    run = the_run(tmp_path)
+    assert {path.parent.name for path in run.shards("scores")} == {f"model={EMBEDDED}", "model=second"}
+    calls = pl.read_parquet(tmp_path / "out" / "calls" / "*" / "part-*.parquet", hive_partitioning=False)
+    assert set(calls["model"]) == {EMBEDDED, "second"}
+    assert calls["row_key"].n_unique() == calls.height, "the folder's weights are other weights: another key"
+    proposers = pl.read_parquet(run.folder / "findings.parquet")["proposers"].explode()
+    assert {f"{EMBEDDED}/score", "second/score"} <= set(proposers)
+
+
+def test_edits_protocol_keeps_what_cannot_be_anchored(tmp_path: Path) -> None:
+    shutil.copy(DATA / "using-cpp-from-swift.md", tmp_path / "chapter.md")
+    result = finish("chapter.md", "--protocol", "edits", "--limit", "2", cwd=tmp_path)
+    assert result.returncode == 0, result.stderr
+    run = the_run(tmp_path)
+    calls = pl.read_parquet(tmp_path / "out" / "calls" / "*" / "part-*.parquet", hive_partitioning=False)
+    assert calls.height == 2
+    assert set(calls["template"]) == {"proofread"}
+    edits = pl.read_parquet(run.folder / "edits.parquet").filter(pl.col("row_key").is_not_null())
+    failed = pl.read_parquet(run.folder / "errors.parquet")
+    assert edits.height + failed.height >= 1, "the embedded model cannot follow this protocol; what it says must not vanish"
+    assert set(edits.filter(pl.col("start").is_null())["status"]) <= {"rejected"}
+    assert set(edits.filter(pl.col("status") == "rejected")["reason"]) - {None} or edits.filter(pl.col("status") == "rejected").is_empty()
+    assert finish("chapter.md", "--protocol", "edits", "--limit", "2", cwd=tmp_path).returncode == 0
+
+
+def test_novel_goes_through_and_comes_back(tmp_path: Path) -> None:
+    chapter = (DATA / "love-among-the-chickens-18.md").read_text("utf-8")
+    novel = "\n\n".join(chapter.replace("## XVIII", f"## Chapter {number}") for number in range(40)).encode()
+    (tmp_path / "novel.md").write_bytes(novel)
+    result = finish("novel.md", cwd=tmp_path)
+    assert result.returncode == 0, result.stderr
+    run = the_run(tmp_path)
+    assert run.read_manifest()["counts"]["words"] > 115_000
+    assert run.read_manifest()["counts"]["chapters"] == 40
+    assert "chunks read" in result.stderr, "progress is shown"
+    ids = pl.read_parquet(run.folder / "findings.parquet")["finding_id"].to_list()
+    (tmp_path / "none.json").write_text(json.dumps({"run": run.name, "decisions": dict.fromkeys(ids, "reject")}))
+    apply = [str(BIN / "flows"), "apply", "last", "--decisions", "none.json", "-o", "same.md"]
+    subprocess.run(apply, cwd=tmp_path, check=True, timeout=120)
+    assert (tmp_path / "same.md").read_bytes() == novel
