@@ -2,6 +2,9 @@
 
 For each chunk the model reads the chunk once (every token's log-probability, and what it would rather have), then the same words up to a
 candidate and the changed text after it. Only what follows the change is computed: the words before it come from the prefix cache.
+
+The changed part is tokenised alone, from a word before the change to a word after it. That gives the tokens of the whole changed text
+where the tokeniser cuts before white space and adds nothing at the start of a text, as byte-level BPE does.
 """
 
 from bisect import bisect_left, bisect_right
@@ -40,11 +43,12 @@ class Score:
     detector: str
     message: str
     row_key: str | None
-    """The call that judged it; None where the text as it stands was too likely to ask."""
+    """The call that judged it; None where none was asked."""
     gain: float | None
-    """Nats: log-probability of the text with the change less that of the text as it stands; None where not asked."""
-    surprise: float
-    """Nats: minus the log-probability of what stands at the place now, the token after it included."""
+    """Nats: log-probability of the text with the change less that of the text as it stands; None where not asked: the text as it
+    stands was too likely, the change is at a text's first word, or the place is not read as prose."""
+    surprise: float | None
+    """Nats: minus the log-probability of what stands at the place now, the token after it included; None where the place is not read."""
 
 
 SCORES = table_schema(
@@ -63,7 +67,7 @@ SCORES = table_schema(
         ("gain", pa.float64()),
         ("surprise", pa.float64()),
     ],
-    nullable=frozenset({"row_key", "gain"}),
+    nullable=frozenset({"row_key", "gain", "surprise"}),
 )
 """Sorted by doc_id, start, end, replacement, detector."""
 
@@ -79,6 +83,8 @@ class Reading:
     """A chunk with its surroundings as the model read it."""
 
     chunk: Chunk
+    given: Sequence[Candidate]
+    """The candidates that belong to the chunk."""
     offset: int
     """Code point of the document at which `text` starts."""
     text: str
@@ -106,8 +112,17 @@ class Reading:
         return max(0, bisect_right(self.starts, position) - 1)
 
     def is_word_start(self, index: int) -> bool:
-        """Whether the tokeniser never joins this token with the one before it: it begins with white space, or the text does."""
-        return index == 0 or (self.text[self.starts[index]].isspace() and not self.text[self.starts[index] - 1].isspace())
+        """Whether the tokeniser never joins this token with the one before it: white space begins with it, or the text does."""
+        start = self.starts[index]
+        # white space of several bytes may be several tokens with one start
+        return index == 0 or (self.text[start].isspace() and not self.text[start - 1].isspace() and start != self.starts[index - 1])
+
+    def word_at(self, position: int) -> int:
+        """Index of the token that begins the word at a code point of `text`, the white space before it included."""
+        index = self.token_at(position)
+        while not self.is_word_start(index):
+            index -= 1
+        return index
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,13 +138,17 @@ class ScoreJob:
     def __init__(
         self, chunks: Iterable[Chunk], candidates: Sequence[Candidate], tokenizer: Tokenizer, key_of: KeyOf, propose: Propose
     ) -> None:
-        """`chunks` in document order; `candidates` sorted by start."""
+        """`chunks` in document order.
+
+        A candidate belongs to the chunk that it starts in, an insertion between two chunks to the first of them. Those that belong to none
+        are left out; every other one ends in `scores` or its call in `failures`.
+        """
         self.scores: list[Score] = []
         self.failures: list[Completion] = []
         """Calls that did not come through; their candidates are not judged."""
         self._chunks, self._tokenizer, self._key_of, self._propose = chunks, tokenizer, key_of, propose
-        self._candidates = list(candidates)
-        self._starts = [candidate.start for candidate in self._candidates]
+        self._candidates = sorted(candidates, key=lambda candidate: (candidate.start, candidate.end))
+        self._num_taken = 0
         self._readings: dict[str, Reading] = {}
         self._variants: dict[str, list[_Variant]] = {}
         self._ready: deque[Request] = deque()
@@ -137,9 +156,13 @@ class ScoreJob:
     def requests(self) -> Iterator[Request | None]:
         """Readings in document order; the variants of a chunk as soon as it is read, while its words are in the prefix cache."""
         for chunk in self._chunks:
+            given = self._take_candidates(chunk)
             if chunk.block_kind.is_prose and chunk.text.strip():
-                yield self._read(chunk)
+                yield self._read(chunk, given)
                 yield from self._drain()
+            else:
+                for candidate in given:
+                    self._leave(candidate, None)
         while self._readings or self._ready:
             yield from self._drain()
             if self._readings:
@@ -149,10 +172,19 @@ class ScoreJob:
         while self._ready:
             yield self._ready.popleft()
 
-    def _read(self, chunk: Chunk) -> Request:
+    def _take_candidates(self, chunk: Chunk) -> list[Candidate]:
+        def place(candidate: Candidate) -> tuple[int, int]:
+            return candidate.start, candidate.end
+
+        first = bisect_left(self._candidates, (chunk.start, 0), lo=self._num_taken, key=place)
+        self._num_taken = bisect_left(self._candidates, (chunk.end, chunk.end + 1), lo=first, key=place)
+        return self._candidates[first : self._num_taken]
+
+    def _read(self, chunk: Chunk, given: Sequence[Candidate]) -> Request:
         text = chunk.context_before + chunk.text + chunk.context_after
         tokens = self._tokenizer.encode_with_offsets(text)
-        reading = Reading(chunk, chunk.start - len(chunk.context_before), text, tokens.ids, [start for start, _ in tokens.offsets])
+        offset = chunk.start - len(chunk.context_before)
+        reading = Reading(chunk, given, offset, text, tokens.ids, [start for start, _ in tokens.offsets])
         request = self._request(chunk, READ_TEMPLATE, reading.token_ids, Sampling(score_from=1, num_alternatives=NUM_ALTERNATIVES))
         self._readings[request.chunk_id] = reading
         return request
@@ -188,37 +220,40 @@ class ScoreJob:
         self.scores.extend(_score(variant.candidate, variant.surprise, request.row_key, after - variant.before) for variant in variants)
 
     def _candidates_of(self, reading: Reading) -> Iterator[Candidate]:
-        chunk = reading.chunk
-        first, last = bisect_left(self._starts, chunk.start), bisect_left(self._starts, chunk.end)
-        given = [candidate for candidate in self._candidates[first:last] if candidate.end <= chunk.end]
-        yield from given
-        known = {(candidate.start, candidate.end, candidate.replacement) for candidate in given}
+        yield from reading.given
+        known = {(candidate.start, candidate.end, candidate.replacement) for candidate in reading.given}
         for candidate in self._propose(reading):
             if (candidate.start, candidate.end, candidate.replacement) not in known:
                 yield candidate
 
+    def _leave(self, candidate: Candidate, surprise: float | None) -> None:
+        self.scores.append(_score(candidate, surprise, None, None))
+
     def _judge(self, reading: Reading, candidate: Candidate) -> None:
         start, end = candidate.start - reading.offset, candidate.end - reading.offset
-        first = reading.token_at(start)
-        while not reading.is_word_start(first):
-            first -= 1
-        changed = reading.token_at(max(start, end - 1))
-        surprise = reading.sums[first] - reading.sums[min(changed + 2, len(reading.logprobs))]
-        if first == 0 or surprise < MIN_SURPRISE:
-            self.scores.append(_score(candidate, surprise, None, None))
+        if end > len(reading.text):  # it goes on in a chunk that is no context of this one
+            self._leave(candidate, None)
             return
+        changed = reading.token_at(max(start, end - 1))
+        surprise = reading.sums[reading.word_at(start)] - reading.sums[min(changed + 2, len(reading.logprobs))]
+        if surprise < MIN_SURPRISE:
+            self._leave(candidate, surprise)
+            return
+        # from the character before the change: a change that takes white space away must not take the tail's first
+        first = reading.word_at(max(0, start - 1))
         last = min(changed + 1 + TAIL_TOKENS, len(reading.token_ids))
         while last < len(reading.token_ids) and not reading.is_word_start(last):
             last += 1
-        tail_start = reading.starts[first]
         tail_end = reading.starts[last] if last < len(reading.token_ids) else len(reading.text)
-        tail = reading.text[tail_start:start] + candidate.replacement + reading.text[end:tail_end]
+        tail = reading.text[reading.starts[first] : start] + candidate.replacement + reading.text[end:tail_end]
         token_ids = [*reading.token_ids[:first], *self._tokenizer.encode_with_offsets(tail).ids]
-        if len(token_ids) == first:
-            self.scores.append(_score(candidate, surprise, None, None))
+        score_from = max(first, 1)
+        # a text's first token has no probability
+        if len(token_ids) <= score_from or token_ids[0] != reading.token_ids[0]:
+            self._leave(candidate, surprise)
             return
-        request = self._request(reading.chunk, JUDGE_TEMPLATE, token_ids, Sampling(score_from=first))
-        variant = _Variant(candidate, reading.sums[last] - reading.sums[first], surprise)
+        request = self._request(reading.chunk, JUDGE_TEMPLATE, token_ids, Sampling(score_from=score_from))
+        variant = _Variant(candidate, reading.sums[last] - reading.sums[score_from], surprise)
         if request.row_key in self._variants:
             self._variants[request.row_key].append(variant)
         else:
@@ -226,7 +261,7 @@ class ScoreJob:
             self._ready.append(request)
 
 
-def _score(candidate: Candidate, surprise: float, row_key: str | None, gain: float | None) -> Score:
+def _score(candidate: Candidate, surprise: float | None, row_key: str | None, gain: float | None) -> Score:
     return Score(
         candidate_id=candidate.candidate_id,
         doc_id=candidate.doc_id,
