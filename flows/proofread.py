@@ -32,11 +32,12 @@ def proofread(inputs: tuple[str, ...], folder: Path, config: RunConfig) -> Judge
     """Proofread documents into a run folder."""
     corpus = stages.read_inputs(inputs, folder, config)
     candidates = [stages.find_candidates.submit(shard, corpus.documents_path) for shard in corpus.shard_paths]
+    limits = share_limit(config.limit, corpus.num_prose_chunks)
     judged: list[dict[str, Path]] = [{} for _ in corpus.shard_paths]
     for model in config.model:
         futures = [
-            stages.judge_shard.submit(shard_path=shard, candidates_path=found, model=model, config=config)  # type: ignore[call-overload]
-            for shard, found in zip(corpus.shard_paths, candidates, strict=True)
+            stages.judge_shard.submit(shard, found, model, config, limit)  # type: ignore[call-overload]
+            for shard, found, limit in zip(corpus.shard_paths, candidates, limits, strict=True)
         ]
         for paths, future in zip(judged, futures, strict=True):
             paths[model] = future.result()
@@ -46,6 +47,12 @@ def proofread(inputs: tuple[str, ...], folder: Path, config: RunConfig) -> Judge
         stages.collate_shard(shard, corpus.documents_path, found.result(), paths, config)
     counts = stages.write_reports(folder, corpus, _read_errors(judged), _report_context(folder, config))
     return Judged(corpus=corpus, counts=counts)
+
+
+def share_limit(limit: int | None, num_chunks: tuple[int, ...]) -> list[int | None]:
+    """How many chunks of each shard belong to the first `limit` of the run; None for all."""
+    before = [sum(num_chunks[:index]) for index in range(len(num_chunks))]
+    return [None if limit is None else max(0, limit - earlier) for earlier in before]
 
 
 def _read_errors(judged: list[dict[str, Path]]) -> list[ErrorRow]:

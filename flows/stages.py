@@ -27,15 +27,15 @@ def find_candidates(shard_path: Path, documents_path: Path) -> Path:
 
 
 @task(name="judge", cache_policy=NO_CACHE, persist_result=False)
-def judge_shard(shard_path: Path, candidates_path: Path, model: str, config: RunConfig) -> Path:
-    """One shard through one model: its scores or its edits, and beside them the calls that failed."""
+def judge_shard(shard_path: Path, candidates_path: Path, model: str, config: RunConfig, limit: int | None) -> Path:
+    """One shard's chunks, or the first `limit`, through one model: scores or edits, and beside them the calls that failed."""
     hosted = host_model(model, config)
     is_scoring = config.find_model(model).protocol == "score"
     target = shard_path.parent.parent / ("scores" if is_scoring else "answers") / f"model={hosted.model.slug}" / shard_path.name
     if is_scoring:
-        failures = judge.score_shard(shard_path, candidates_path, target, hosted, config.limit)
+        failures = judge.score_shard(shard_path, candidates_path, target, hosted, limit)
     else:
-        failures = judge.ask_shard(shard_path, target, hosted, config.limit)
+        failures = judge.ask_shard(shard_path, target, hosted, limit)
     write_errors(target.with_name(target.name.replace("shard", "errors")), [call_error(failure, model) for failure in failures])
     return target
 

@@ -27,7 +27,7 @@ def render_run(run: Run) -> RenderableType:
     manifest, findings = run.read_manifest(), read_findings(run)
     rows = read_rows(run.folder / "documents.parquet")
     parts: list[RenderableType] = [_headline(manifest)]
-    parts += [Text(f"  {row.path}: {note}") for row in rows.values() for note in row.notes]
+    parts += [Text(f"  {_flat(row.path)}: {note}") for row in rows.values() for note in row.notes]
     if findings:
         parts += [Text(), _count_table(findings), Text(), _surest_table(findings, rows)]
     parts += [Text(), *_truth_lines(manifest), *_error_lines(run, manifest), *_file_lines(run, manifest), _time_line(manifest)]
@@ -62,8 +62,8 @@ def _surest_table(findings: Sequence[Finding], rows: dict[str, DocumentRow]) -> 
     table = Table("line", "the surest", "", "confidence", box=None, pad_edge=False, header_style="dim")
     table.columns[0].justify = table.columns[3].justify = "right"
     for finding in surest:
-        place = str(finding.line) if len(rows) == 1 else f"{rows[finding.doc_id].path}:{finding.line}"
-        table.add_row(place, _change(finding), CATEGORY_LABELS[finding.category], f"{finding.confidence:.2f}")
+        place = str(finding.line) if len(rows) == 1 else f"{_flat(rows[finding.doc_id].path)}:{finding.line}"
+        table.add_row(Text(place), _change(finding), CATEGORY_LABELS[finding.category], f"{finding.confidence:.2f}")
     return table
 
 
@@ -78,7 +78,7 @@ def _change(finding: Finding) -> Text:
 
 
 def _flat(text: str) -> str:
-    # a document's control characters must not reach the terminal
+    # control characters of a document or a file name must not reach the terminal
     return "".join(char if char.isprintable() else " " for char in text)
 
 
