@@ -34,13 +34,14 @@ def propose(reading: Reading, decode: Callable[[int], str]) -> Iterator[Candidat
     last = first + len(reading.chunk.text)
     ends = [*starts[1:], len(text)]
     for index in range(max(1, reading.token_at(first)), len(starts)):
-        if starts[index] < first or ends[index] > last or not reading.is_word_start(index):
+        # the space before a chunk's first word is its context's; white space alone, such as a line break, says nothing of the word after it
+        if starts[index] + 1 < first or ends[index] - starts[index] < 2 or not reading.is_word_start(index):
             continue
         stop = index + 1
         while stop < len(starts) and text[starts[stop]].isalpha():
             stop += 1
         word = text[starts[index] + 1 : ends[stop - 1]]
-        if not word.isalpha():
+        if not word.isalpha() or ends[stop - 1] > last:
             continue
         start = reading.offset + starts[index] + 1
         logprob = reading.logprobs[index]
