@@ -12,6 +12,9 @@ from jinja2.sandbox import ImmutableSandboxedEnvironment
 from chunkers.tokens import Tokenizer
 from engine.models import Model, ModelError
 
+_TEMPLATE_ERRORS = (TemplateError, ArithmeticError, LookupError, TypeError, ValueError, RecursionError)
+"""What a template raises, the sandbox's refusals among them: it is a program, and fails like one."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Prompt:
@@ -34,8 +37,8 @@ class ChatRenderer:
     """Puts messages into a model's own chat template."""
 
     def __init__(self, model: Model, tokenizer: Tokenizer) -> None:
-        """Raises ModelError when the model has no chat template."""
-        self._tokenizer = tokenizer
+        """Raises ModelError when the model has no chat template, or one that is no template."""
+        self._model_name, self._tokenizer = model.name, tokenizer
         settings = _read_json(model.folder / "tokenizer_config.json")
         separate = model.folder / "chat_template.jinja"
         source = separate.read_text("utf-8") if separate.is_file() else settings.get("chat_template")
@@ -45,19 +48,31 @@ class ChatRenderer:
                 "name its -Instruct version, or use --protocol score."
             )
         # a model's template is a program by somebody else: no attribute access, no mutation
-        environment = ImmutableSandboxedEnvironment(trim_blocks=True, lstrip_blocks=True)
+        environment = ImmutableSandboxedEnvironment(trim_blocks=True, lstrip_blocks=True, extensions=["jinja2.ext.loopcontrols"])
         environment.globals["raise_exception"] = _raise_exception
-        self._template = environment.from_string(source)
+        try:
+            self._template = environment.from_string(source)
+        except _TEMPLATE_ERRORS as error:
+            raise self._unusable(error) from error
         self._tokens = {key: _token_text(settings.get(key)) for key in ("bos_token", "eos_token")}
 
     def render(self, prompt: Prompt, values: dict[str, str]) -> list[int]:
         """Token ids of the whole prompt, ready for the answer to begin.
 
-        Raises KeyError with the name of a variable of the template that `values` lacks.
+        Raises KeyError with the name of a variable of the prompt that `values` lacks, and ModelError where the chat template fails.
         """
         messages = [{"role": "system", "content": prompt.system}, {"role": "user", "content": prompt.user.substitute(values)}]
-        text = self._template.render(messages=messages, add_generation_prompt=True, enable_thinking=False, **self._tokens)
+        try:
+            text = self._template.render(messages=messages, add_generation_prompt=True, enable_thinking=False, **self._tokens)
+        except _TEMPLATE_ERRORS as error:
+            raise self._unusable(error) from error
         return self._tokenizer.encode_with_offsets(text).ids
+
+    def _unusable(self, error: Exception) -> ModelError:
+        return ModelError(
+            f"The chat template of {self._model_name} failed ({error}). It must render a system and a user message; "
+            "choose another model, or use --protocol score."
+        )
 
 
 def _raise_exception(message: str) -> None:
