@@ -49,9 +49,10 @@ def load_truth(path: Path, text: str) -> list[Correction]:
             f"{path}: no list of corrections ({error}); each has start, end, original, corrected; mend or remove it."
         ) from error
     for correction in corrections:
-        if text[correction.start : correction.end] != correction.original:
+        start, end = correction.start, correction.end
+        if not 0 <= start <= end <= len(text) or text[start:end] != correction.original:
             raise TruthError(
-                f"{path}: {correction.original!r} does not stand at {correction.start}:{correction.end}; corrections belong to the exact "
+                f"{path}: {correction.original!r} does not stand at {start}:{end}; corrections belong to the exact "
                 "text beside them; mend or remove the file."
             )
     return sorted(corrections, key=lambda correction: (correction.start, correction.end))
@@ -64,8 +65,18 @@ def match_truth(text: str, corrections: Iterable[Correction], findings: Sequence
         near = [finding for finding in findings if finding.start <= correction.end + 1 and correction.start <= finding.end + 1]
         wanted = (correction.start, correction.end, correction.corrected)
         is_found = any(is_same_change(text, wanted, (finding.start, finding.end, finding.replacement)) for finding in near)
-        matches.append(Match(correction=correction, is_found=is_found, is_marked=is_found or bool(near)))
+        matches.append(
+            Match(correction=correction, is_found=is_found, is_marked=is_found or any(_is_at(correction, finding) for finding in near))
+        )
     return matches
+
+
+def _is_at(correction: Correction, finding: Finding) -> bool:
+    """Whether a finding changes the place of a correction, not its neighbour: the spans overlap, an insertion touches a span, or two
+    insertions are on the two sides of one space.
+    """
+    gap = max(correction.start - finding.end, finding.start - correction.end)
+    return gap < (correction.start == correction.end) + (finding.start == finding.end)
 
 
 def is_same_change(text: str, one: tuple[int, int, str], other: tuple[int, int, str]) -> bool:
