@@ -112,7 +112,15 @@ def test_detector_that_is_mostly_right_is_surer() -> None:
 def test_two_detectors_are_surer_than_either() -> None:
     one, other = make_score(detector="spelling"), make_score(detector="harper:SpellCheck")
     assert confidence(GIVEN, one, other) > max(confidence(GIVEN, one), confidence(GIVEN, other))
+    assert confidence(GIVEN, one, other) == confidence(GIVEN, other, one)
     assert confidence(GIVEN, one, one) == confidence(GIVEN, one), "one detector does not agree with itself"
+
+
+def test_best_detector_speaks_for_the_others() -> None:
+    ranked = sorted(PRIOR, key=lambda detector: PRIOR[detector])
+    scores = [make_score(detector=ranked[0]), make_score(detector=ranked[-1]), make_score(detector=ranked[1])]
+    (proposal,) = choose_proposals(scores)
+    assert (proposal.best.detector, proposal.detectors) == (ranked[-1], tuple(sorted((ranked[0], ranked[-1], ranked[1]))))
 
 
 def test_confidence_by_hand() -> None:
