@@ -39,7 +39,8 @@ def proofread(inputs: tuple[str, ...], folder: Path, config: RunConfig) -> Judge
             stages.judge_shard.submit(shard, found, model, config, limit)  # type: ignore[call-overload]
             for shard, found, limit in zip(corpus.shard_paths, candidates, limits, strict=True)
         ]
-        for paths, future in zip(judged, futures, strict=True):
+        for paths, found, future in zip(judged, candidates, futures, strict=True):
+            found.result()  # first, for its own error: a task whose input failed only says that it never ran
             paths[model] = future.result()
         if model != config.model[-1]:
             host_model(model, config).close()  # one engine at a time: the next model needs the memory

@@ -4,9 +4,9 @@ Owns the choice of rules, the choice of dialect, and what counts as the document
 """
 
 import re
+import threading
 from collections import Counter
 from collections.abc import Iterator
-from functools import cache
 from itertools import groupby
 
 from harper import Dialect, Language, Lint, Linter, SuggestionKind
@@ -100,9 +100,14 @@ def _list_suggestions(lint: Lint, rule: str, offset: int, prose: Prose) -> Itera
             yield prose.candidate(start, end, replacement, category, f"harper:{rule}", lint.message)
 
 
-@cache
+_linters = threading.local()
+
+
 def load_linter(dialect: Dialect) -> Linter:
-    """The one linter of this process for a dialect. Not thread-safe."""
-    linter = Linter(dialect)
-    linter.set_lint_config(linter.get_lint_config() | dict.fromkeys(sorted(_SWITCHED_OFF), False))
-    return linter
+    """This thread's linter for a dialect: a linter that two threads use at once raises «Already borrowed»."""
+    own: dict[Dialect, Linter] = _linters.__dict__.setdefault("by_dialect", {})
+    if dialect not in own:
+        linter = Linter(dialect)
+        linter.set_lint_config(linter.get_lint_config() | dict.fromkeys(sorted(_SWITCHED_OFF), False))
+        own[dialect] = linter
+    return own[dialect]
