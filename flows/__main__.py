@@ -66,7 +66,7 @@ def run(
     min_confidence: Annotated[
         float | None, typer.Option(help="Findings at or above are accepted and applied by `flows apply` (default 0.8).")
     ] = None,
-    min_suggest: Annotated[float | None, typer.Option(help="Edits below do not become findings (default 0.2).")] = None,
+    min_suggest: Annotated[float | None, typer.Option(help="Edits below do not become findings (default 0.1).")] = None,
     max_tokens: Annotated[int | None, typer.Option(help="Token budget of a chunk (default 700, about 500 words).")] = None,
 ) -> None:
     """Run a flow over documents. The same command again resumes."""

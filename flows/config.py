@@ -47,7 +47,7 @@ class RunConfig(BaseSettings):
     """Only the first so many chunks of prose; None for all."""
     min_confidence: float = Field(default=0.8, ge=0, le=1)
     """Findings at or above are accepted, and applied by `flows apply`."""
-    min_suggest: float = Field(default=0.2, ge=0, le=1)
+    min_suggest: float = Field(default=0.1, ge=0, le=1)
     """Edits below do not become findings."""
     max_tokens: int = Field(default=700, ge=64)
     """Of a chunk; 700 tokens are about 500 words."""
