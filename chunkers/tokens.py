@@ -4,6 +4,7 @@ import re
 from array import array
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from hashlib import sha256
 from pathlib import Path
 
@@ -38,6 +39,10 @@ class Tokenizer:
             self._tokenizer = tokenizers.Tokenizer.from_buffer(data)
         except ValueError as error:
             raise ValueError(f"{path}: not a tokenizer.json ({error}); give the file that Hugging Face tokenizers wrote") from error
+        # a post-processor is for special tokens, which are never added here, and can move a token's start past its space
+        self._tokenizer.post_processor = None
+        # «<|im_end|>» in a document is text, not the end of a message
+        self._tokenizer.encode_special_tokens = True
         self._tokenizer.no_truncation()
         self._tokenizer.no_padding()
 
@@ -62,6 +67,16 @@ class Tokenizer:
         """The ids of one text and where in it each token stands."""
         encoding = self._tokenizer.encode(text, add_special_tokens=False)
         return Tokens(ids=encoding.ids, offsets=encoding.offsets)
+
+    def encode_template(self, text: str) -> list[int]:
+        """The ids of text that may give orders to a model, such as a chat template's own: its special tokens are read as such."""
+        ids: list[int] = self._reading_special_tokens.encode(text, add_special_tokens=False).ids
+        return ids
+
+    @cached_property
+    def _reading_special_tokens(self) -> tokenizers.Tokenizer:
+        # one of its own: the switch is not part of what is serialised, and threads share this object
+        return tokenizers.Tokenizer.from_str(self._tokenizer.to_str())
 
     def decode(self, ids: Sequence[int]) -> str:
         """The text of ids, special tokens included."""

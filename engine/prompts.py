@@ -33,6 +33,10 @@ def load_prompt(name: str, version: int) -> Prompt:
     return Prompt(name=name, version=version, system=system.strip(), user=Template(user.strip()))
 
 
+_CONTENT = "\ufdd0user message\ufdd0"
+"""Stands for the user message while the chat template is rendered, so that only the template's own text is read for special tokens."""
+
+
 class ChatRenderer:
     """Puts messages into a model's own chat template."""
 
@@ -57,16 +61,21 @@ class ChatRenderer:
         self._tokens = {key: _token_text(settings.get(key)) for key in ("bos_token", "eos_token")}
 
     def render(self, prompt: Prompt, values: dict[str, str]) -> list[int]:
-        """Token ids of the whole prompt, ready for the answer to begin.
+        """Token ids of the whole prompt, ready for the answer to begin; what the values hold is text, whatever it looks like.
 
         Raises KeyError with the name of a variable of the prompt that `values` lacks, and ModelError where the chat template fails.
         """
-        messages = [{"role": "system", "content": prompt.system}, {"role": "user", "content": prompt.user.substitute(values)}]
+        content = prompt.user.substitute(values)
+        messages = [{"role": "system", "content": prompt.system}, {"role": "user", "content": _CONTENT}]
         try:
             text = self._template.render(messages=messages, add_generation_prompt=True, enable_thinking=False, **self._tokens)
         except _TEMPLATE_ERRORS as error:
             raise self._unusable(error) from error
-        return self._tokenizer.encode_with_offsets(text).ids
+        before, mark, after = text.partition(_CONTENT)
+        if not mark:
+            raise self._unusable(ValueError("it leaves the user message out"))
+        own = self._tokenizer.encode_with_offsets(content).ids
+        return [*self._tokenizer.encode_template(before), *own, *self._tokenizer.encode_template(after)]
 
     def _unusable(self, error: Exception) -> ModelError:
         return ModelError(

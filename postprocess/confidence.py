@@ -84,6 +84,10 @@ def features(proposal: Proposal) -> dict[str, float]:
     found |= {f"bias:{kind}": 1.0, f"gain:{kind}": proposal.gain / 5}
     if len(proposal.detectors) > 1:
         found["agreement"] = 1.0
+    if kind == "spelling":
+        found["length"] = min(12, len(score.original)) / 4  # what is short is more often dialect or an old spelling
+        if proposal.detectors == ("harper:SpellCheck",):
+            found["dictionary_alone"] = 1.0
     if kind in ("spelling", "slip"):
         if DamerauLevenshtein.distance(score.original, score.replacement, score_cutoff=1) == 1:
             found["one_slip"] = 1.0
