@@ -102,7 +102,7 @@ ENDS = "{{ messages[1]['content'] }}"
 )
 def test_hostile_template_gets_nowhere(tokenizer: Tokenizer, tmp_path: Path, attack: str) -> None:
     with pytest.raises(ModelError, match="chat template of m"):
-        render(with_template(tmp_path, attack), tokenizer)
+        render(with_template(tmp_path, attack + ENDS), tokenizer)
 
 
 def test_template_that_refuses_says_why(tokenizer: Tokenizer, tmp_path: Path) -> None:

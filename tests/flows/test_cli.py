@@ -96,7 +96,7 @@ def test_status_without_runs_says_how_to_start(tmp_path: Path) -> None:
     assert "flows run proofread" in result.stdout
 
 
-@pytest.mark.parametrize("content", [b"", b"\xef\xbb\xbf", b" \n\n\t \n", b"---\ntitle: x\n---\n\n```\ncode only\n```\n"])
+@pytest.mark.parametrize("content", [b"\xef\xbb\xbf", b"---\ntitle: x\n---\n\n```\ncode only\n```\n"])
 def test_document_without_prose_is_a_clean_empty_run(content: bytes, tmp_path: Path) -> None:
     source = tmp_path / "empty.md"
     source.write_bytes(content)
