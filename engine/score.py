@@ -25,6 +25,8 @@ NUM_ALTERNATIVES = 4
 """The likeliest tokens kept at each position of a chunk: what the model would rather have."""
 TAIL_TOKENS = 12
 """Tokens after a change that are compared: what comes later is the same text and nearly as likely in both."""
+MAX_READINGS = 16
+"""Chunks read ahead of their candidates: enough for the queue to stay full, few enough for their words to stay in the prefix cache."""
 MIN_SURPRISE = 4.0
 """Nats. A candidate whose place the model finds this likely as it stands cannot gain enough, and is not asked about."""
 
@@ -148,6 +150,8 @@ class ScoreJob:
         """Calls that did not come through; their candidates are not judged."""
         self._chunks, self._tokenizer, self._key_of, self._propose = chunks, tokenizer, key_of, propose
         self._candidates = sorted(candidates, key=lambda candidate: (candidate.start, candidate.end))
+        self.num_variants = 0
+        """Judging requests known so far; grows as chunks are read."""
         self._num_taken = 0
         self._readings: dict[str, Reading] = {}
         self._variants: dict[str, list[_Variant]] = {}
@@ -160,6 +164,9 @@ class ScoreJob:
             if chunk.block_kind.is_prose and chunk.text.strip():
                 yield self._read(chunk, given)
                 yield from self._drain()
+                while len(self._readings) >= MAX_READINGS:
+                    yield None
+                    yield from self._drain()
             else:
                 for candidate in given:
                     self._leave(candidate, None)
@@ -259,6 +266,7 @@ class ScoreJob:
         else:
             self._variants[request.row_key] = [variant]
             self._ready.append(request)
+            self.num_variants += 1
 
 
 def _score(candidate: Candidate, surprise: float | None, row_key: str | None, gain: float | None) -> Score:

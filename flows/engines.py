@@ -14,6 +14,7 @@ from engine.calls import CallStore
 from engine.feed import Feed, Progress
 from engine.models import Model, resolve_model
 from engine.protocol import Engine
+from engine.score import ScoreJob
 from flows.config import ModelConfig, RunConfig
 
 
@@ -30,6 +31,8 @@ class HostedModel:
     engine_build: str | None = None
     num_chunks: int = 0
     """Chunks given to its feed so far."""
+    score_jobs: list[ScoreJob] = field(default_factory=list)
+    """Given to its feed so far; only their counts are read."""
     _lock: threading.Lock = field(default_factory=threading.Lock)
     _feed: Feed | None = None
 

@@ -51,6 +51,7 @@ def score_shard(shard_path: Path, candidates_path: Path, target: Path, hosted: H
         given = candidates.get(doc_id, [])
         job = ScoreJob(chunks, given, hosted.tokenizer, _key_of(hosted), lambda reading: propose(reading, decode))
         jobs.append(job)
+        hosted.score_jobs.append(job)
         hosted.num_chunks += len(chunks)
         futures.append(hosted.feed.submit(job))
     for future in futures:

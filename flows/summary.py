@@ -30,6 +30,11 @@ def render_run(run: Run) -> RenderableType:
     parts += [Text(f"  {_flat(row.path)}: {note}") for row in rows.values() for note in row.notes]
     if findings:
         parts += [Text(), _count_table(findings), Text(), _surest_table(findings, rows)]
+    elif manifest["counts"]["words"]:
+        floor = manifest["config"]["min_suggest"]
+        parts.append(
+            Text(f"Nothing at confidence {floor:g} or above; the same command with --min-suggest {floor / 5:g} shows what was weighed.")
+        )
     parts += [Text(), *_truth_lines(manifest), *_error_lines(run, manifest), *_file_lines(run, manifest), _time_line(manifest)]
     return Group(*parts)
 

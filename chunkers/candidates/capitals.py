@@ -24,7 +24,7 @@ def find(prose: Prose) -> Iterator[Candidate]:
                     word.start, word.end, "I", Category.CASE, "capitals:pronoun", "The pronoun «I» is written with a capital."
                 )
         elif word.text[0].islower():
-            gap = masked[max(0, word.start - 6) : word.start]
+            gap = masked[max(0, word.start - 6) : word.start].replace("\r", "")
             mark = gap.rstrip(" \n“\"‘'(")
             if index and mark and mark != gap and mark[-1] in ".!?" and gap.count("\n") < 2 and not mark.endswith(("..", "…")):
                 previous = prose.words[index - 1]
@@ -34,7 +34,7 @@ def find(prose: Prose) -> Iterator[Candidate]:
                     continue
                 if lexicon.is_known(word.lower) and prose.is_free(word.start, word.end):
                     yield _capitalise(prose, word)
-            elif gap.endswith(("\n\n“", "\n“")) and prose.is_free(word.start, word.end):
+            elif gap.endswith("\n\n“") and prose.is_free(word.start, word.end):
                 yield _capitalise(prose, word)
         elif word.text.istitle() and len(word.text) > 1 and word.lower in small and not word.is_first:
             gap = masked[max(0, word.start - 2) : word.start]

@@ -96,7 +96,8 @@ def _list_suggestions(lint: Lint, rule: str, offset: int, prose: Prose) -> Itera
             replacement = ""
         if "’" in prose.text:
             replacement = replacement.replace("'", "’")
-        if prose.text[start:end] != replacement and prose.is_free(start, end):
+        is_indent = prose.text[start:end].isspace() and prose.text[max(0, start - 1) : start] in ("", "\n", "\r")
+        if prose.text[start:end] != replacement and not is_indent and prose.is_free(start, end):
             yield prose.candidate(start, end, replacement, category, f"harper:{rule}", lint.message)
 
 

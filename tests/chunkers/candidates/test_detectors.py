@@ -4,6 +4,7 @@ import pytest
 from harper import Dialect
 
 from chunkers.candidates import find_candidates, guess_dialect
+from chunkers.readers import parse_document
 from tests.chunkers.candidates.documents import make_document
 
 
@@ -78,6 +79,7 @@ FOUND = [
 ]
 
 LEFT = [
+    ("capitals", "“Beyond a doubt they do,” replied Jane;\r\n“but my aunt knows better.”"),
     ("doubled_words", "The Duran Duran record."),
     ("doubled_words", "It was the, the very thing."),
     ("article", "An hour later a user sent a European an SPA and an `if`."),
@@ -128,3 +130,10 @@ def test_british_spelling_is_right_in_a_british_book() -> None:
 def test_case_and_apostrophe_follow_the_text() -> None:
     assert "ITS OWN NAME, said Tom’s friend." in list_results("IT’S OWN NAME, said Tom’s friend.", "confusion")
     assert "Don’t go." not in list_results("Dont go.", "harper")
+
+
+def test_indentation_is_no_error_of_spacing() -> None:
+    text = "It was late.\r\n\r\n                          * * * * *\r\n\r\nHe  went home."
+    document = parse_document(text.encode(), "book.txt")
+    spaces = {candidate.start for candidate in find_candidates(document) if candidate.original.isspace()}
+    assert spaces <= {text.index("  went")}
