@@ -43,7 +43,7 @@ class ProgressLine:
                     status.update(self._line())
         else:
             while not self._stop.wait(PLAIN_EVERY_S):
-                self._console.print(self._line(), highlight=False)
+                self._console.print(self._line(), highlight=False, soft_wrap=True)
 
     def _line(self) -> str:
         seconds = time.monotonic() - self._started
