@@ -58,7 +58,7 @@ class VllmEngine:
         defaults = CPU_DEFAULTS if current_platform.is_cpu() else GPU_DEFAULTS
         arguments = {
             "model": str(model.folder),
-            "dtype": "bfloat16",
+            "dtype": "auto",
             "max_model_len": max_model_len,
             "enable_prefix_caching": True,
             "disable_log_stats": True,
