@@ -21,6 +21,9 @@ from engine.records import Completion, Outcome, Request
 
 logger = logging.getLogger(__name__)
 
+MAX_ABORT_S = 5.0
+"""How long the end of a feed that was told to stop is waited for."""
+
 
 class Job(Protocol):
     """A source of requests that hears of every answer."""
@@ -122,7 +125,8 @@ class Feed:
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
         self._submitted.put(None)
-        self._thread.join()
+        # an engine that is still loading cannot be told to stop; its thread ends with the process
+        self._thread.join(MAX_ABORT_S if self._is_aborted else None)
 
     def _run(self) -> None:
         end: BaseException = EngineError("The feed is closed and answers nothing more; open another one.")

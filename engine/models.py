@@ -6,6 +6,7 @@ Owns the cache of converted models. Does not load anything into memory for infer
 import json
 import logging
 import os
+import re
 import shutil
 import tempfile
 from collections.abc import Iterator
@@ -45,14 +46,15 @@ class Model:
     revision: str
     """Package version, hub commit, or `local`."""
     weights_sha256: str
-    """Of the source file, or over names and digests of a folder's weight files."""
+    """Of the source file, or over names and digests of a folder's config.json and weight files."""
     quantization: str
     """How the weights came: `gguf:Q4_1`, a quantisation method of config.json, or `none`."""
 
     @property
     def slug(self) -> str:
-        """The name made safe for a folder."""
-        return "".join(c if c.isalnum() or c in "-._" else "-" for c in self.name)
+        """The name made safe for a folder, and told from other names that look alike then."""
+        safe = re.sub(r"[^A-Za-z0-9._-]+", "-", self.name).strip(".-")
+        return safe if safe == self.name else f"{safe[-60:]}-{hash_id(self.name)[:8]}"
 
     @property
     def tokenizer_path(self) -> Path:
@@ -136,7 +138,7 @@ def _from_folder(name: str, folder: Path, revision: str) -> Model:
         name=name,
         folder=folder,
         revision=revision,
-        weights_sha256=hash_id(*(part for path in weights for part in (path.name, _sha256(path)))),
+        weights_sha256=hash_id(*(part for path in [folder / "config.json", *weights] for part in (path.name, _sha256(path)))),
         quantization=config.get("quantization_config", {}).get("quant_method", "none"),
     )
 

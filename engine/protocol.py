@@ -6,6 +6,9 @@ from typing import Protocol, Self
 
 from engine.records import Completion, Request
 
+DEFAULT_MAX_MODEL_LEN = 2560
+"""Tokens of a prompt with its answer, where the model's settings say nothing."""
+
 
 class EngineError(Exception):
     """The engine itself is gone; what it had not answered has to be asked again."""

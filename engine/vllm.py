@@ -9,7 +9,7 @@ from types import TracebackType
 from typing import Any, Self
 
 from engine.models import Model
-from engine.protocol import EngineError
+from engine.protocol import DEFAULT_MAX_MODEL_LEN, EngineError
 from engine.records import Alternatives, Completion, Outcome, Request
 
 # In process: vLLM's own engine process imports vllm twice more (49 s instead of 7.5 s to load on 2 cores).
@@ -50,7 +50,7 @@ GPU_DEFAULTS: dict[str, Any] = {"max_num_seqs": 512, "max_num_batched_tokens": 8
 class VllmEngine:
     """One vLLM engine, loaded once, fed by `add_request` and `step` without draining in between."""
 
-    def __init__(self, model: Model, *, max_model_len: int = 2048, **engine_args: Any) -> None:
+    def __init__(self, model: Model, *, max_model_len: int = DEFAULT_MAX_MODEL_LEN, **engine_args: Any) -> None:
         """Load `model`. `engine_args` go to vLLM's EngineArgs unchanged, over this file's defaults.
 
         Raises EngineError when vLLM cannot start on this machine.
@@ -122,9 +122,9 @@ class VllmEngine:
         self._unattributed_seconds += seconds
         ended = [(in_flight[output.request_id], output) for output in outputs]
         for request, output in ended:
-            if _scores_from_cache(request, output):
-                # nothing is computed for a cached token, its score least of all
-                self._add(request, read_cache=False)
+            # nothing is computed for a cached token, its score least of all
+            if _scores_from_cache(request, output) and (refusal := self._add(request, read_cache=False)):
+                raise EngineError(f"vLLM refused a request that it had taken: {refusal.error}")
         ended = [(request, output) for request, output in ended if not _scores_from_cache(request, output)]
         weights = [_num_computed(output) for _, output in ended]
         for (request, output), weight in zip(ended, weights, strict=True):

@@ -28,7 +28,8 @@ OutOption = Annotated[str | None, typer.Option("-o", "--out", help=OUT_HELP)]
 
 def fail(message: str, code: int = 2) -> NoReturn:
     """Print a message for a person on stderr and end."""
-    typer.echo(f"flows: {message}", err=True)
+    # a file's name may hold control characters, and the message with it
+    typer.echo("flows: " + "".join(char if char.isprintable() or char == "\n" else "?" for char in message), err=True)
     raise typer.Exit(code)
 
 
@@ -84,21 +85,22 @@ def run(
     from chunkers.records import DocumentError
     from engine.models import ModelError
     from engine.protocol import EngineError
+    from flows.config import ConfigError
     from flows.execute import InterruptedRun, NothingToDoError, execute_run, plan_run
     from flows.summary import render_run
-    from postprocess.truth import TruthError
 
     command = [Path(sys.argv[0]).name, *sys.argv[1:]]
     resume = f"The same command resumes: {shlex.join(command)}"
     try:
         plan = plan_run(flow, tuple(inputs), config)
-    except (DocumentError, ModelError, NothingToDoError) as error:
+        plan.run.start()
+    except (ConfigError, DocumentError, ModelError, NothingToDoError, OSError) as error:
         fail(str(error))
     try:
         finished = execute_run(plan, config, command)
-    except (ModelError, TruthError) as error:
+    except ModelError as error:
         fail(str(error))
-    except EngineError as error:
+    except (EngineError, OSError) as error:
         fail(f"{error}\nThe engine's own words are in {plan.run.folder / 'engine.log'}. {resume}", 5)
     except InterruptedRun as error:
         fail(f"Stopped by signal {error.signum}; finished calls are kept. {resume}", 128 + error.signum)
@@ -141,7 +143,11 @@ def status(out: OutOption = None) -> None:
     for column in table.columns[2:]:
         column.justify = "right"
     for found in runs:
-        manifest = found.read_manifest()
+        try:
+            manifest = found.read_manifest()
+        except RunError as error:
+            typer.echo(f"flows: {error}", err=True)
+            continue
         counts = manifest.get("counts", {})
         cells = [f"{counts[key]:,}" if key in counts else "" for key in ("words", "findings", "errors")]
         seconds = f"{manifest['time']['wall_s']:.0f}" if "time" in manifest else ""
@@ -164,19 +170,16 @@ def sql(
     """Query a run's tables with SQL."""
     import duckdb
 
-    from flows.tables import open_views, print_rows
+    from flows.tables import FILES, open_views, print_rows
 
     if output_format not in ("table", "csv", "json"):
         fail(f"--format {output_format}: it must be table, csv or json.")
     found = _find(run_name, out)
-    with open_views(found) as connection:
-        try:
+    try:
+        with open_views(found) as connection:
             print_rows(connection.execute(query), output_format, sys.stdout)
-        except duckdb.Error as error:
-            views = ", ".join(
-                row[0] for row in connection.sql("select view_name from duckdb_views() where not internal order by 1").fetchall()
-            )
-            fail(f"{error}\nThe views of this run: {views}.")
+    except duckdb.Error as error:
+        fail(f"{error}\nThe views of a run: {', '.join([*FILES, 'calls'])}.")
 
 
 @app.command()
@@ -192,6 +195,7 @@ def apply(
 ) -> None:
     """Write the corrected document; everything that is not accepted stays byte for byte."""
     from chunkers.records import DocumentError
+    from chunkers.shards import ShardError
     from flows.applying import apply_run
     from postprocess.assemble import AssembleError
 
@@ -199,13 +203,17 @@ def apply(
     try:
         for line in apply_run(found, target, min_confidence, decisions):
             typer.echo(line)
-    except (AssembleError, DocumentError, RunError) as error:
+    except (AssembleError, DocumentError, RunError, ShardError) as error:
         fail(str(error))
 
 
 def main() -> None:
     """Entry point of the `flows` command."""
-    app()
+    try:
+        app()
+    except (RunError, OSError) as error:
+        typer.echo(f"flows: {error}", err=True)
+        sys.exit(2)
 
 
 if __name__ == "__main__":

@@ -1,55 +1,80 @@
 """`flows apply`: the documents of a run with the accepted findings in them, and proof that nothing else changed."""
 
-from collections.abc import Iterator
 from itertools import groupby
 from operator import attrgetter
 from pathlib import Path, PurePosixPath
 
+from chunkers.records import Document
 from flows.corpus import restore_corpus
 from flows.runs import Run, RunError, write_file
 from flows.summary import read_findings
-from postprocess.assemble import AssembleError, apply_findings, invert_findings, parse_decisions, select_findings
+from postprocess.assemble import AssembleError, Decisions, apply_findings, invert_findings, parse_decisions, select_findings
+from postprocess.records import Finding
 
 
-def apply_run(run: Run, target: Path, min_confidence: float | None, decisions_path: Path | None) -> Iterator[str]:
-    """Write each document corrected, in its own encoding; yields a line for each.
+def apply_run(run: Run, target: Path, min_confidence: float | None, decisions_path: Path | None) -> list[str]:
+    """Write each document corrected, in its own encoding; returns a line for each.
 
-    Before a file is written the applied changes are undone again and compared with the source bytes.
+    Before the first file is written the changes of all documents are undone again and compared with the sources.
     Raises RunError for an unfinished run or a target that does not fit, AssembleError for decisions that do not.
     """
     if run.state == "unfinished":
         raise RunError(f"{run.name} is not finished; only a finished run can be applied. Run its command again first.")
-    decisions = None
-    if decisions_path:
-        try:
-            decisions = parse_decisions(decisions_path.read_bytes())
-        except OSError as error:
-            raise RunError(f"{decisions_path}: {error.strerror}; --decisions is a file saved from report.html; check the path.") from error
-        if decisions.run != run.name:
-            raise RunError(
-                f"{decisions_path} is of the run {decisions.run!r}, not of {run.name!r}; decisions belong to one run; name that run."
-            )
-    elif min_confidence is None:
+    decisions = _read_decisions(decisions_path, run) if decisions_path else None
+    if decisions is None and min_confidence is None:
         min_confidence = float(run.read_manifest()["config"]["min_confidence"])
-    findings = {doc_id: list(group) for doc_id, group in groupby(read_findings(run), key=attrgetter("doc_id"))}
-    select_findings([finding for group in findings.values() for finding in group], min_confidence=min_confidence, decisions=decisions)
+    findings = read_findings(run)
+    chosen = select_findings(findings, min_confidence=min_confidence, decisions=decisions)
+    by_document = {doc_id: list(group) for doc_id, group in groupby(chosen, key=attrgetter("doc_id"))}
     documents = list(restore_corpus(run.shards("chunks"), run.folder / "documents.parquet"))
+    corrected, lines = {}, []
+    for path, document in _targets(documents, target):
+        own = by_document.get(document.doc_id, [])
+        corrected[path] = _correct(document, own)
+        lines.append(f"{path}: {len(own)} of {sum(finding.doc_id == document.doc_id for finding in findings)} findings applied")
+    for path, content in corrected.items():
+        write_file(path, content)
+    return lines
+
+
+def _read_decisions(path: Path, run: Run) -> Decisions:
+    try:
+        decisions = parse_decisions(path.read_bytes())
+    except OSError as error:
+        raise RunError(f"{path}: {error.strerror}; --decisions is a file saved from report.html; check the path.") from error
+    if decisions.run != run.name:
+        raise RunError(f"{path} is of the run {decisions.run!r}, not of {run.name!r}; decisions belong to one run; name that run.")
+    return decisions
+
+
+def _targets(documents: list[Document], target: Path) -> list[tuple[Path, Document]]:
+    """Where each document goes; no two to one place, and none onto a source."""
     if len(documents) > 1 and target.is_file():
         raise RunError(f"{target} is a file, and the run has {len(documents)} documents; give a folder with -o.")
-    for document in documents:
-        own = findings.get(document.doc_id, [])
-        ids = {finding.finding_id for finding in own}
-        mine = (
-            decisions.model_copy(update={"decisions": {key: value for key, value in decisions.decisions.items() if key in ids}})
-            if decisions
-            else None
-        )
-        chosen = select_findings(own, min_confidence=min_confidence, decisions=mine)
-        text = apply_findings(document.text, chosen)
-        if apply_findings(text, invert_findings(chosen)) != document.text:
-            raise AssembleError(
-                f"{document.path}: undoing the changes does not give the source back; nothing was written; please report this."
+    is_folder = len(documents) > 1 or target.is_dir()
+    pairs = [(target / PurePosixPath(document.path).name if is_folder else target, document) for document in documents]
+    sources = {Path(document.path).resolve() for document in documents if "://" not in document.path}
+    taken: set[Path] = set()
+    for path, document in pairs:
+        if path in taken:
+            raise RunError(
+                f"Two documents of the run are called {path.name}, and {target} holds one of a name; run their folders one by one."
             )
-        path = target / PurePosixPath(document.path).name if len(documents) > 1 or target.is_dir() else target
-        write_file(path, document.encode(text))
-        yield f"{path}: {len(chosen)} of {len(own)} findings applied"
+        if path.resolve() in sources:
+            raise RunError(f"{path} is a source of the run ({document.path}); a source is never overwritten; give another place with -o.")
+        taken.add(path)
+    return pairs
+
+
+def _correct(document: Document, findings: list[Finding]) -> bytes:
+    text = apply_findings(document.text, findings)
+    if apply_findings(text, invert_findings(findings)) != document.text:
+        raise AssembleError(f"{document.path}: undoing the changes does not give the source back; nothing was written; please report this.")
+    try:
+        return document.encode(text)
+    except UnicodeEncodeError as error:
+        odd = error.object[error.start : error.end]
+        raise AssembleError(
+            f"{document.path}: {odd!r} cannot be written in {document.encoding}, the encoding of the source, which a document keeps; "
+            "decide for other words there, or save the source as UTF-8 and run again."
+        ) from error

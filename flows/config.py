@@ -1,10 +1,11 @@
 """Settings of a run: flows.toml in the working folder < environment FLOWS_* < flags. Every check of a setting happens here."""
 
+import os
 from pathlib import Path
 from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
-from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict, TomlConfigSettingsSource
+from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict, SettingsError, TomlConfigSettingsSource
 
 from engine.models import EMBEDDED
 
@@ -58,6 +59,8 @@ class RunConfig(BaseSettings):
     def _check(self) -> "RunConfig":
         if not self.model:
             raise ValueError("model is empty; a run needs at least one; leave the key out for the embedded model")
+        if "://" in self.out:
+            raise ValueError(f"out={self.out} is a URL; the workspace is a folder on this machine for now; give a path")
         if self.min_suggest > self.min_confidence:
             raise ValueError(f"min_suggest={self.min_suggest} is above min_confidence={self.min_confidence}; lower min_suggest")
         return self
@@ -87,6 +90,12 @@ def load_config(**flags: Any) -> RunConfig:
 
     Raises ConfigError naming the key and where it came from.
     """
+    if unknown := sorted(
+        name for name in os.environ if name.startswith("FLOWS_") and name[6:].lower() not in {*RunConfig.model_fields, "cache"}
+    ):
+        raise ConfigError(
+            f"{unknown[0]} is set in the environment; FLOWS_* are {', '.join(RunConfig.model_fields)} and cache; unset or mend it."
+        )
     given = {key: value for key, value in flags.items() if value is not None and value != ()}
     try:
         return RunConfig(**given)
@@ -96,5 +105,7 @@ def load_config(**flags: Any) -> RunConfig:
         key = ".".join(str(part) for part in first["loc"]) or "configuration"
         hint = f"Known keys: {known}." if first["type"] == "extra_forbidden" else "See `flows run --help`."
         raise ConfigError(f"{key}: {first['msg']} (flags, FLOWS_* or {Path('flows.toml').absolute()}). {hint}") from error
+    except SettingsError as error:
+        raise ConfigError(f"{error}. A list in the environment is JSON, such as FLOWS_MODEL='[\"big\"]'.") from error
     except ValueError as error:
         raise ConfigError(f"flows.toml cannot be read: {error}. Mend it, or move it away.") from error

@@ -3,6 +3,7 @@
 import logging
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from glob import glob
 from itertools import groupby
 from operator import attrgetter
 from pathlib import Path
@@ -62,17 +63,25 @@ def expand_inputs(patterns: Iterable[str]) -> list[str]:
     """
     found: dict[str, None] = {}
     for pattern in patterns:
-        if Path(pattern).exists() or "://" in pattern or not any(mark in pattern for mark in "*?["):
+        if "://" in pattern or not any(mark in pattern for mark in "*?[") or _exists(pattern):
             found[pattern] = None
             continue
-        root = Path(pattern).anchor or "."
         matches = sorted(
-            str(path) for path in Path(root).glob(str(Path(pattern).relative_to(root) if root != "." else pattern)) if path.is_file()
+            path
+            for path in glob(pattern, recursive=True)  # noqa: PTH207 - Path.glob refuses what a shell takes
+            if Path(path).is_file()
         )
         if not matches:
             raise DocumentError(f"{pattern}: no file fits; a pattern must fit at least one file; check it, and quote it for the shell.")
         found |= dict.fromkeys(matches)
     return list(found)
+
+
+def _exists(path: str) -> bool:
+    try:
+        return Path(path).exists()
+    except OSError:
+        return False  # a name too long, or a folder that may not be entered: the reader says so
 
 
 def build_corpus(inputs: Iterable[str], folder: Path, tokenizer: Tokenizer, *, max_tokens: int, max_context_tokens: int) -> Corpus:
@@ -174,6 +183,6 @@ def restore_documents(shard_path: Path, documents_path: Path) -> Iterator[tuple[
         document = parse_document((row.bom + rebuild_text(chunks)).encode(row.encoding), row.path)
         if document.doc_id != doc_id:
             raise DocumentError(
-                f"{shard_path}: the chunks of {row.path} do not give its bytes back; the shard was changed; run again with --fresh."
+                f"{shard_path}: the chunks of {row.path} do not give its bytes back; delete the run's folder and run again."
             )
         yield document, chunks

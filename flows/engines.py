@@ -1,11 +1,12 @@
 """The engines of this process: each model is loaded once, in a thread of its own, and lives until the process ends or closes it."""
 
+import json
 import os
 import socket
 import threading
 import time
 from contextlib import AbstractContextManager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 
@@ -33,6 +34,8 @@ class HostedModel:
     """Chunks given to its feed so far."""
     score_jobs: list[ScoreJob] = field(default_factory=list)
     """Given to its feed so far; only their counts are read."""
+    progress: Progress = field(default_factory=Progress)
+    """Of its feed; stays when the feed is closed."""
     _lock: threading.Lock = field(default_factory=threading.Lock)
     _feed: Feed | None = None
 
@@ -42,7 +45,8 @@ class HostedModel:
 
     @property
     def engine_kind(self) -> str:
-        return "vllm"
+        """What of the engine decides an answer: its kind, and every setting of it that a user chose."""
+        return f"vllm {json.dumps(self.config.engine_args, sort_keys=True)}"
 
     @property
     def feed(self) -> Feed:
@@ -54,11 +58,8 @@ class HostedModel:
         with self._lock:
             if self._feed is None:
                 self._feed = Feed(self._open_store, self._load_engine, is_eager=is_eager).__enter__()
+                self.progress = self._feed.progress
             return self._feed
-
-    @property
-    def progress(self) -> Progress:
-        return self._feed.progress if self._feed else Progress()
 
     def _open_store(self) -> CallStore:
         return CallStore(str(self.workspace), self.model, worker=f"{socket.gethostname()}:{os.getpid()}")
@@ -95,7 +96,7 @@ def host_model(name: str, config: RunConfig) -> HostedModel:
     key = (name, model_config.model_dump_json(), config.out)
     with _hosted_lock:
         if key not in _hosted:
-            model = resolve_model(name if model_config.source == name else model_config.source)
+            model = replace(resolve_model(model_config.source), name=name)
             _hosted[key] = HostedModel(name=name, config=model_config, workspace=Path(config.out), model=model)
         return _hosted[key]
 

@@ -6,6 +6,7 @@ import logging
 import signal
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -19,9 +20,11 @@ from rich.console import Console
 
 from chunkers.readers import read_document
 from chunkers.records import DocumentError, hash_id
-from flows.config import RunConfig
+from engine.protocol import DEFAULT_MAX_MODEL_LEN
+from flows.config import ConfigError, RunConfig
 from flows.corpus import expand_inputs
 from flows.engines import HostedModel, abort_engines, close_engines, host_model
+from flows.judge import MAX_ANSWER_TOKENS, PROMPT_TOKENS
 from flows.progress import ProgressLine
 from flows.quiet import stderr_to_file
 from flows.runs import PARTIAL, SUCCESS, Run, name_run
@@ -41,9 +44,13 @@ class InterruptedRun(KeyboardInterrupt):
 
 @contextmanager
 def _stop_on_signals() -> Iterator[None]:
-    """SIGINT and SIGTERM end the run: jobs that wait for an engine are let go first, for nothing else would wake their threads."""
+    """SIGINT and SIGTERM end the run: jobs that wait for an engine are let go first, for nothing else would wake their threads.
+
+    A second signal ends the process at once, also while an engine loads.
+    """
 
     def stop(signum: int, _frame: FrameType | None) -> None:
+        signal.signal(signum, signal.SIG_DFL)
         abort_engines()
         raise InterruptedRun(signum)
 
@@ -103,10 +110,25 @@ def plan_run(flow: str, patterns: tuple[str, ...], config: RunConfig) -> Plan:
     if not num_read:
         raise NothingToDoError("\n".join(problems))
     hosted = tuple(host_model(name, config) for name in config.model)
+    for model in hosted:
+        check_lengths(model, config)
     name = name_run(
         flow, PurePosixPath(inputs[0]).stem if len(inputs) == 1 else f"{len(inputs)}-documents", _fingerprint(flow, inputs, hosted, config)
     )
     return Plan(inputs=inputs, hosted=hosted, run=Run(Path(config.out).absolute() / "runs" / name), has_prose=has_prose)
+
+
+def check_lengths(hosted: HostedModel, config: RunConfig) -> None:
+    """Raises ConfigError where a chunk with its context does not fit into the model's window."""
+    window = int(hosted.config.engine_args.get("max_model_len", DEFAULT_MAX_MODEL_LEN))
+    extra = 0 if hosted.config.protocol == "score" else MAX_ANSWER_TOKENS + PROMPT_TOKENS
+    needed = config.max_tokens + 2 * config.max_context_tokens + extra
+    if needed > window:
+        raise ConfigError(
+            f"max_tokens={config.max_tokens} + 2 x max_context_tokens={config.max_context_tokens}"
+            f"{f' + {extra} for prompt and answer' if extra else ''} exceeds max_model_len={window} of {hosted.name}; "
+            f"lower max_tokens to {config.max_tokens - (needed - window)} or less, or raise max_model_len in its engine_args."
+        )
 
 
 def _fingerprint(flow: str, inputs: tuple[str, ...], hosted: tuple[HostedModel, ...], config: RunConfig) -> str:
@@ -119,14 +141,14 @@ def _digest(path: str) -> str:
     try:
         with Path(path).open("rb") if "://" not in path else fsspec.open(path).open() as file:
             return hashlib.file_digest(file, "sha256").hexdigest()
-    except OSError:
+    except (OSError, ValueError, ImportError):
         return "unreadable"
 
 
 def execute_run(plan: Plan, config: RunConfig, command: list[str]) -> Run:
     """Run the flow. The folder is whole, with its marker, when this returns; raises whatever ended the run early, finished parts kept."""
     run = plan.run
-    was_done = run.state == "done"
+    is_new = not run.manifest_path.exists()  # of a run begun before, everything may be in the store
     run.start()
     started, created = time.monotonic(), datetime.now(UTC)
     manifest = _manifest(plan, config, command, created)
@@ -140,23 +162,25 @@ def execute_run(plan: Plan, config: RunConfig, command: list[str]) -> Run:
     ):
         server = start_server()
         if plan.has_prose:
-            plan.hosted[0].start(is_eager=not was_done)
+            plan.hosted[0].start(is_eager=is_new)
         try:
             # imported here: Prefect takes 2 s, which the engine's thread and the server use
             from flows.proofread import proofread
 
             server.join()
-            judged = proofread(plan.inputs, run.folder, config)
+            # in a thread of its own: in the main thread Prefect would answer SIGTERM itself, by waiting for every task to end
+            with ThreadPoolExecutor(1, thread_name_prefix="flow") as thread:
+                counts = thread.submit(proofread, plan.inputs, run.folder, config).result()
         except BaseException:
             abort_engines()
             raise
         finally:
             times = _times(plan.hosted, time.monotonic() - started)
             close_engines()
-    manifest |= {"counts": judged.counts, "time": times, "finished_at": datetime.now(UTC).isoformat(), "state": "done"}
+    manifest |= {"counts": counts, "time": times, "finished_at": datetime.now(UTC).isoformat(), "state": "done"}
     manifest["models"] = [_model_record(model) for model in plan.hosted]
     run.write_manifest(manifest)
-    run.finish(PARTIAL if judged.counts["errors"] else SUCCESS)
+    run.finish(PARTIAL if counts["errors"] else SUCCESS)
     return run
 
 

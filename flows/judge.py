@@ -24,6 +24,8 @@ from postprocess.records import EDITS, Edit
 
 PROMPT_NAME, PROMPT_VERSION = "proofread", 1
 MAX_ANSWER_TOKENS = 1024
+PROMPT_TOKENS = 300
+"""Room for the prompt's own words and the chat template's, which no known tokeniser needs more for."""
 EDITS_CONFIDENCE = 0.5
 """Of an edit that a model proposed and nothing scored: an even chance, until it is calibrated on corrections by people."""
 

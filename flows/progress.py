@@ -7,6 +7,7 @@ from types import TracebackType
 from typing import Self
 
 from rich.console import Console
+from rich.text import Text
 
 from engine.score import READ_TEMPLATE
 from flows.engines import HostedModel
@@ -25,7 +26,7 @@ class ProgressLine:
         self._console, self._hosted = console, hosted
         self._stop = threading.Event()
         self._started = time.monotonic()
-        self._judging_since: float | None = None
+        self._judging_since: dict[str, float] = {}
         self._thread = threading.Thread(target=self._run, name="progress", daemon=True)
 
     def __enter__(self) -> Self:
@@ -38,12 +39,12 @@ class ProgressLine:
 
     def _run(self) -> None:
         if self._console.is_terminal:
-            with self._console.status(self._line()) as status:
+            with self._console.status(Text(self._line())) as status:
                 while not self._stop.wait(MOVING_EVERY_S):
-                    status.update(self._line())
+                    status.update(Text(self._line()))
         else:
             while not self._stop.wait(PLAIN_EVERY_S):
-                self._console.print(self._line(), highlight=False, soft_wrap=True)
+                self._console.print(self._line(), highlight=False, markup=False, soft_wrap=True)
 
     def _line(self) -> str:
         seconds = time.monotonic() - self._started
@@ -52,8 +53,7 @@ class ProgressLine:
             progress = hosted.progress
             if not progress.num_answered:
                 continue
-            self._judging_since = self._judging_since or time.monotonic()
-            seconds_judging = time.monotonic() - self._judging_since
+            seconds_judging = time.monotonic() - self._judging_since.setdefault(hosted.name, time.monotonic())
             num_read = progress.templates[READ_TEMPLATE] + progress.templates[PROMPT_NAME]
             num_computed = progress.prompt_tokens - progress.cached_tokens + progress.completion_tokens
             rate = f"{num_computed / progress.busy_seconds:,.0f} tokens/s" if progress.busy_seconds else "from the store"

@@ -1,7 +1,7 @@
 """The proofread flow: find what may be wrong, let models judge it, collate what they say."""
 
-from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from prefect import flow
 from prefect.task_runners import ThreadPoolTaskRunner
@@ -9,27 +9,17 @@ from prefect.task_runners import ThreadPoolTaskRunner
 from chunkers.shards import read_shard
 from flows import stages
 from flows.config import RunConfig
-from flows.corpus import Corpus
 from flows.engines import host_model
 from flows.errors import ErrorRow
 from flows.reports import ReportContext
-from postprocess.exports.report import SummaryLine
 
 MAX_SHARDS_AT_ONCE = 4
 """Shards in work at the same time: enough that the engine never waits for the next one's candidates."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Judged:
-    """What the flow leaves: its corpus and the counts of its report."""
-
-    corpus: Corpus
-    counts: dict[str, object]
-
-
 @flow(name="proofread", task_runner=ThreadPoolTaskRunner(max_workers=MAX_SHARDS_AT_ONCE), persist_result=False, validate_parameters=False)  # type: ignore[arg-type]
-def proofread(inputs: tuple[str, ...], folder: Path, config: RunConfig) -> Judged:
-    """Proofread documents into a run folder."""
+def proofread(inputs: tuple[str, ...], folder: Path, config: RunConfig) -> dict[str, Any]:
+    """Proofread documents into a run folder; returns the counts of its report."""
     corpus = stages.read_inputs(inputs, folder, config)
     candidates = [stages.find_candidates.submit(shard, corpus.documents_path) for shard in corpus.shard_paths]
     limits = share_limit(config.limit, corpus.num_prose_chunks)
@@ -46,8 +36,7 @@ def proofread(inputs: tuple[str, ...], folder: Path, config: RunConfig) -> Judge
             host_model(model, config).close()  # one engine at a time: the next model needs the memory
     for shard, found, paths in zip(corpus.shard_paths, candidates, judged, strict=True):
         stages.collate_shard(shard, corpus.documents_path, found.result(), paths, config)
-    counts = stages.write_reports(folder, corpus, _read_errors(judged), _report_context(folder, config))
-    return Judged(corpus=corpus, counts=counts)
+    return stages.write_reports(folder, corpus, _read_errors(judged), _report_context(folder, config))
 
 
 def share_limit(limit: int | None, num_chunks: tuple[int, ...]) -> list[int | None]:
@@ -67,8 +56,4 @@ def _read_errors(judged: list[dict[str, Path]]) -> list[ErrorRow]:
 
 def _report_context(folder: Path, config: RunConfig) -> ReportContext:
     names = ", ".join(f"{name} ({config.find_model(name).protocol})" for name in config.model)
-    lines = []
-    for name in config.model:
-        if (progress := host_model(name, config).progress).num_answered:
-            lines.append(SummaryLine(label="calls", value=f"{progress.num_answered:,}, {progress.num_stored:,} of them from the store"))
-    return ReportContext(run=folder.name, flow="proofread", model=names, min_confidence=config.min_confidence, summary=tuple(lines))
+    return ReportContext(run=folder.name, flow="proofread", model=names, min_confidence=config.min_confidence)

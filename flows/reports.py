@@ -1,5 +1,6 @@
 """The run's merged tables and every form in which a person reads them."""
 
+import logging
 import re
 from collections import Counter
 from collections.abc import Iterable
@@ -7,6 +8,7 @@ from dataclasses import dataclass
 from itertools import groupby
 from operator import attrgetter
 from pathlib import Path, PurePosixPath
+from typing import Any
 
 from chunkers.records import Document
 from chunkers.shards import read_shard, write_shard
@@ -17,10 +19,12 @@ from postprocess.assemble import select_findings
 from postprocess.exports.critic import render_critic
 from postprocess.exports.diff import render_diff
 from postprocess.exports.html import render_html
-from postprocess.exports.report import ReportData, ReportDocument, SummaryLine, TruthItem
+from postprocess.exports.report import ReportData, ReportDocument, TruthItem
 from postprocess.exports.summary_md import render_summary
 from postprocess.records import EDITS, FINDINGS, Edit, Finding, FindingStatus
-from postprocess.truth import load_truth, match_truth, truth_items
+from postprocess.truth import TruthError, load_truth, match_truth, truth_items
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -31,10 +35,9 @@ class ReportContext:
     flow: str
     model: str
     min_confidence: float
-    summary: tuple[SummaryLine, ...]
 
 
-def write_reports(folder: Path, corpus: Corpus, errors: list[ErrorRow], context: ReportContext) -> dict[str, object]:
+def write_reports(folder: Path, corpus: Corpus, errors: list[ErrorRow], context: ReportContext) -> dict[str, Any]:
     """Merge the shards' findings, edits and errors into tables; write report.html, report.md, and a diff and a marked copy a document.
 
     Returns counts for the manifest: documents, words, chapters, edits, rejected edits by reason, findings, errors, and the corrections by
@@ -59,8 +62,14 @@ def write_reports(folder: Path, corpus: Corpus, errors: list[ErrorRow], context:
         _write_copies(folder, names[document.doc_id], document, own, context.min_confidence)
         truth_path = Path(document.path).with_suffix(".edits.json")
         if "://" not in document.path and truth_path.is_file():
+            try:
+                corrections = load_truth(truth_path, document.text)
+            except TruthError as error:
+                # the document may have been edited since, or the file be another program's: no reason to lose the findings
+                logger.warning("%s", error)
+                continue
             has_truth = True
-            truth += truth_items(document.doc_id, document.text, match_truth(document.text, load_truth(truth_path, document.text), own))
+            truth += truth_items(document.doc_id, document.text, match_truth(document.text, corrections, own))
     report = ReportData(
         title=_title(list(rows.values())),
         run=context.run,
@@ -69,7 +78,6 @@ def write_reports(folder: Path, corpus: Corpus, errors: list[ErrorRow], context:
         documents=tuple(_report_document(row) for row in rows.values()),
         findings=tuple(findings),
         min_accept=context.min_confidence,
-        summary=context.summary,
         truth=tuple(truth) if has_truth else None,
     )
     write_file(folder / "report.html", render_html(report))

@@ -1,6 +1,7 @@
 """The Prefect tasks: paths and configuration in, paths out. The call store is the only cache, so Prefect's is off."""
 
 from pathlib import Path
+from typing import Any
 
 from prefect import task
 from prefect.cache_policies import NO_CACHE
@@ -47,6 +48,6 @@ def collate_shard(shard_path: Path, documents_path: Path, candidates_path: Path,
 
 
 @task(name="report", cache_policy=NO_CACHE, persist_result=False)
-def write_reports(folder: Path, found: corpus.Corpus, errors: list[ErrorRow], context: reports.ReportContext) -> dict[str, object]:
+def write_reports(folder: Path, found: corpus.Corpus, errors: list[ErrorRow], context: reports.ReportContext) -> dict[str, Any]:
     """The run's own tables and every form of report; returns the counts for the manifest."""
     return reports.write_reports(folder, found, errors, context)

@@ -27,14 +27,13 @@ def render_run(run: Run) -> RenderableType:
     manifest, findings = run.read_manifest(), read_findings(run)
     rows = read_rows(run.folder / "documents.parquet")
     parts: list[RenderableType] = [_headline(manifest)]
-    parts += [Text(f"  {_flat(row.path)}: {note}") for row in rows.values() for note in row.notes]
+    parts += [Text(f"  {flatten(row.path)}: {note}") for row in rows.values() for note in row.notes]
     if findings:
         parts += [Text(), _count_table(findings), Text(), _surest_table(findings, rows)]
     elif manifest["counts"]["words"]:
         floor = manifest["config"]["min_suggest"]
-        parts.append(
-            Text(f"Nothing at confidence {floor:g} or above; the same command with --min-suggest {floor / 5:g} shows what was weighed.")
-        )
+        parts.append(Text(f"Nothing at confidence {floor:g} or above. What was weighed:"))
+        parts.append(Text(f"  flows sql {run.folder} 'from scores order by gain desc limit 20'"))
     parts += [Text(), *_truth_lines(manifest), *_error_lines(run, manifest), *_file_lines(run, manifest), _time_line(manifest)]
     return Group(*parts)
 
@@ -67,7 +66,7 @@ def _surest_table(findings: Sequence[Finding], rows: dict[str, DocumentRow]) -> 
     table = Table("line", "the surest", "", "confidence", box=None, pad_edge=False, header_style="dim")
     table.columns[0].justify = table.columns[3].justify = "right"
     for finding in surest:
-        place = str(finding.line) if len(rows) == 1 else f"{_flat(rows[finding.doc_id].path)}:{finding.line}"
+        place = str(finding.line) if len(rows) == 1 else f"{flatten(rows[finding.doc_id].path)}:{finding.line}"
         table.add_row(Text(place), _change(finding), CATEGORY_LABELS[finding.category], f"{finding.confidence:.2f}")
     return table
 
@@ -75,15 +74,15 @@ def _surest_table(findings: Sequence[Finding], rows: dict[str, DocumentRow]) -> 
 def _change(finding: Finding) -> Text:
     before = finding.context_before[-MAX_SHOWN_CHARS:]
     after = finding.context_after[:MAX_SHOWN_CHARS]
-    text = Text(_flat(before.partition(" ")[2] if len(before) == MAX_SHOWN_CHARS else before))
-    text.append(f"[-{_flat(finding.original)}-]" if finding.original else "", style="red")
-    text.append(f"{{+{_flat(finding.replacement)}+}}" if finding.replacement else "", style="green")
-    text.append(_flat(after.rpartition(" ")[0] if len(after) == MAX_SHOWN_CHARS else after))
+    text = Text(flatten(before.partition(" ")[2] if len(before) == MAX_SHOWN_CHARS else before))
+    text.append(f"[-{flatten(finding.original)}-]" if finding.original else "", style="red")
+    text.append(f"{{+{flatten(finding.replacement)}+}}" if finding.replacement else "", style="green")
+    text.append(flatten(after.rpartition(" ")[0] if len(after) == MAX_SHOWN_CHARS else after))
     return text
 
 
-def _flat(text: str) -> str:
-    # control characters of a document or a file name must not reach the terminal
+def flatten(text: str) -> str:
+    """One line without control characters: those of a document or a file name must not reach the terminal."""
     return "".join(char if char.isprintable() else " " for char in text)
 
 
@@ -97,7 +96,7 @@ def _truth_lines(manifest: dict[str, Any]) -> Iterator[Text]:
 
 def _error_lines(run: Run, manifest: dict[str, Any]) -> Iterator[Text]:
     if num_errors := manifest["counts"]["errors"]:
-        yield Text(f"{_number(num_errors, 'input or call')} did not come through: flows sql {run.name} 'from errors'", style="yellow")
+        yield Text(f"{_number(num_errors, 'input or call')} did not come through: flows sql {run.folder} 'from errors'", style="yellow")
 
 
 def _file_lines(run: Run, manifest: dict[str, Any]) -> Iterator[Text]:

@@ -71,6 +71,8 @@ def _refuse_change(change: Change, document: Document, ends: list[int], *, may_r
         return "no_change"
     if _has_bad_characters(change.original, change.replacement):
         return "bad_characters"
+    if not _is_encodable(change.replacement, document.encoding):
+        return "not_in_encoding"
     if kind := _find_protected(change, document, ends):
         return f"protected_{kind}"
     if _changes_markup(change, document):
@@ -88,6 +90,14 @@ def _has_bad_characters(original: str, replacement: str) -> bool:
         char == "\ufffd" or (char not in "\t\n\r" and unicodedata.category(char) in ("Cc", "Cf", "Cs"))
         for char in set(replacement) - set(original)
     )
+
+
+def _is_encodable(text: str, encoding: str) -> bool:
+    try:
+        text.encode(encoding)
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def _find_protected(change: Change, document: Document, ends: list[int]) -> str | None:

@@ -44,7 +44,7 @@ def load_truth(path: Path, text: str) -> list[Correction]:
     """Corrections sorted by place. Raises TruthError where the file is no list of corrections, or one does not stand in the text."""
     try:
         corrections = TypeAdapter(list[Correction]).validate_python(json.loads(path.read_text("utf-8")))
-    except (ValueError, ValidationError) as error:
+    except (OSError, ValueError, ValidationError) as error:
         raise TruthError(
             f"{path}: no list of corrections ({error}); each has start, end, original, corrected; mend or remove it."
         ) from error
