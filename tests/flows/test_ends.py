@@ -132,7 +132,7 @@ def test_two_models_judge_one_after_the_other(tmp_path: Path) -> None:
     shutil.copy(DATA / "using-cpp-from-swift.md", tmp_path / "chapter.md")
     folder = resolve_model(EMBEDDED).folder
     (tmp_path / "flows.toml").write_text(f'[models.second]\nsource = "{folder}"\nprotocol = "score"\n')
-    result = finish("chapter.md", "-m", EMBEDDED, "-m", "second", "--limit", "1", cwd=tmp_path)
+    result = finish("chapter.md", "-m", EMBEDDED, "-m", "second", "--limit", "3", cwd=tmp_path)
     assert result.returncode == 0, result.stderr
     run = the_run(tmp_path)
     assert {path.parent.name for path in run.shards("scores")} == {f"model={EMBEDDED}", "model=second"}
