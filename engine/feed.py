@@ -117,6 +117,8 @@ class Feed:
     def abort(self) -> None:
         """Stop asking, from any thread: what was answered is kept, every job that waits fails with EngineError. Does not wait."""
         self._is_aborted = True
+        # those not taken yet are let go here: the feed's thread may be loading an engine for minutes
+        self._let_go(EngineError("The run was stopped; what was answered is in the call store."))
         self._submitted.put(None)
 
     def __enter__(self) -> Self:
@@ -163,14 +165,21 @@ class Feed:
 
     def _end(self, error: BaseException) -> None:
         """Fail every job that waits, those submitted after the close among them, and every later one."""
-        with self._ending:
-            self._error = error
+        self._let_go(error)
         left, self._streams = self._streams, []
-        while not self._submitted.empty():
-            if stream := self._submitted.get():
-                left.append(stream)
         for stream in left:
             stream.done.set_exception(error)
+
+    def _let_go(self, error: BaseException) -> None:
+        with self._ending:
+            self._error = self._error or error
+        while True:
+            try:
+                stream = self._submitted.get_nowait()
+            except queue.Empty:
+                return
+            if stream:
+                stream.done.set_exception(error)
 
     def _admit(self, *, wait: bool) -> bool:
         """Take what was submitted; True while there is a job. Waits for one only when the engine has nothing else to do."""

@@ -331,6 +331,24 @@ def test_aborted_feed_fails_what_waits_and_keeps_what_it_answered(open_feed: Ope
     assert open_store(workspace).find(ask(0)) is not None
 
 
+def test_abort_does_not_wait_for_an_engine_that_loads(workspace: Path) -> None:
+    may_load = threading.Event()
+
+    def load_slowly() -> ScriptedEngine:
+        assert may_load.wait(30)
+        return ScriptedEngine()
+
+    feed = Feed(lambda: open_store(workspace), load_slowly, is_eager=True)
+    with feed:
+        before = feed.submit(ListJob([ask(1)]))
+        feed.abort()
+        after = feed.submit(ListJob([ask(2)]))
+        for future in (before, after):
+            with pytest.raises(EngineError, match="was stopped"):
+                future.result(timeout=5)
+        may_load.set()
+
+
 def test_job_is_taken_while_the_engine_is_busy(open_feed: Open) -> None:
     """The first job waits for the second: an engine that was drained between jobs would never end it."""
     second = ListJob([ask(1)])
