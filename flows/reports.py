@@ -69,7 +69,7 @@ def write_reports(folder: Path, corpus: Corpus, errors: list[ErrorRow], context:
                 logger.warning("%s", error)
                 continue
             has_truth = True
-            truth += truth_items(document.doc_id, document.text, match_truth(document.text, corrections, own))
+            truth += truth_items(document, match_truth(document.text, corrections, own))
     report = ReportData(
         title=_title(list(rows.values())),
         run=context.run,

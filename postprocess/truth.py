@@ -7,8 +7,9 @@ from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict, TypeAdapter, ValidationError
 
-from chunkers.records import Category
+from chunkers.records import Category, Document
 from postprocess.exports.report import TruthItem
+from postprocess.places import Places
 from postprocess.records import Finding
 
 
@@ -88,18 +89,19 @@ def is_same_change(text: str, one: tuple[int, int, str], other: tuple[int, int, 
 _CATEGORIES = {category.name: category for category in Category} | {"AGREEMENT/FORM": Category.AGREEMENT}
 
 
-def truth_items(doc_id: str, text: str, matches: Iterable[Match]) -> list[TruthItem]:
-    """Matches as the report shows them."""
+def truth_items(document: Document, matches: Iterable[Match]) -> list[TruthItem]:
+    """Matches as the report shows them, with their place and their surroundings as a finding's."""
+    places = Places(document)
     return [
         TruthItem(
-            doc_id=doc_id,
-            line=text.count("\n", 0, match.correction.start) + 1,
+            doc_id=document.doc_id,
+            line=places.find_line(match.correction.start)[0],
             original=match.correction.original,
             replacement=match.correction.corrected,
             category=_CATEGORIES.get(match.correction.type, Category.WORD),
             is_found=match.is_found,
-            context_before=text[max(0, match.correction.start - 60) : match.correction.start].rpartition("\n")[2],
-            context_after=text[match.correction.end : match.correction.end + 60].partition("\n")[0],
+            context_before=places.cut_before(match.correction.start),
+            context_after=places.cut_after(match.correction.start, match.correction.end),
         )
         for match in matches
     ]

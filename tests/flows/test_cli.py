@@ -125,10 +125,12 @@ def test_document_without_prose_is_a_clean_empty_run(content: bytes, tmp_path: P
 
 def test_unreadable_input_is_an_error_row_and_the_others_go_on(tmp_path: Path) -> None:
     (tmp_path / "blank.md").write_text("\n")
+    (tmp_path / "blank.edits.json").write_text('[{"start": 5, "end": 9, "original": "text", "corrected": "test"}]')
     (tmp_path / "zeros.txt").write_bytes(bytes(10))
     result = flows("run", "proofread", "blank.md", "zeros.txt", cwd=tmp_path)
     assert result.returncode == 0, result.stderr
     assert "zeros.txt" in result.stderr
+    assert "corrections belong to the exact text" in result.stderr, "somebody else's file costs a warning, not the run"
     assert "1 input or call did not come through" in result.stdout
     (run,) = (tmp_path / "out" / "runs").iterdir()
     assert (run / "_PARTIAL").exists()
