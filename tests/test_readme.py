@@ -108,6 +108,7 @@ def test_run_folder_is_whole(ran: Ran) -> None:
     assert not [name for name in names if name.startswith(".")], "no temporary file stays"
 
 
+@pytest.mark.skipif(shutil.which("patch") is None, reason="patch is not installed")
 def test_diff_and_apply_make_the_same_document(ran: Ran) -> None:
     source = ran.folder / "data" / "using-cpp-from-swift.md"
     patched = ran.folder / "patched.md"
