@@ -1,4 +1,5 @@
 import re
+import shutil
 import subprocess
 from pathlib import Path
 
@@ -46,6 +47,7 @@ def test_the_diff_turns_the_text_into_the_corrected_one(case: tuple[str, list[Ch
     assert patch_text(text, render_diff("book.md", text, changes)) == apply_findings(text, changes)
 
 
+@pytest.mark.skipif(shutil.which("patch") is None, reason="patch is not installed")
 @settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(case=texts_with_changes(LINES), name=st.sampled_from(["book.md", "my book.md", 'a"b\\c.md', "ü.md"]))
 def test_patch_takes_the_diff(tmp_path: Path, case: tuple[str, list[Change]], name: str) -> None:
