@@ -137,6 +137,11 @@ class Chunk:
     num_tokens: int
     """Tokens of `text`, counted block by block."""
 
+    @property
+    def is_readable(self) -> bool:
+        """Whether it holds prose that a model is asked about."""
+        return self.block_kind.is_prose and bool(self.text.strip())
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Candidate:

@@ -3,7 +3,6 @@
 Owns the order of requests, the look-up before and the record after each call. Knows nothing of what a job asks.
 """
 
-import logging
 import queue
 import threading
 from collections import Counter
@@ -18,8 +17,6 @@ from typing import Protocol, Self
 from engine.calls import CallStore
 from engine.protocol import Engine, EngineError
 from engine.records import Completion, Outcome, Request
-
-logger = logging.getLogger(__name__)
 
 MAX_ABORT_S = 5.0
 """How long the end of a feed that was told to stop is waited for."""

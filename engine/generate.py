@@ -19,7 +19,7 @@ class GenerateJob:
     def requests(self) -> Iterator[Request]:
         """One request for each chunk of prose, in the order of the chunks."""
         for chunk in self._chunks:
-            if not chunk.block_kind.is_prose or not chunk.text.strip():
+            if not chunk.is_readable:
                 continue
             values = {"text": chunk.text, "context_before": chunk.context_before}
             token_ids = self._renderer.render(self._prompt, values)

@@ -161,7 +161,7 @@ class ScoreJob:
         """Readings in document order; the variants of a chunk as soon as it is read, while its words are in the prefix cache."""
         for chunk in self._chunks:
             given = self._take_candidates(chunk)
-            if chunk.block_kind.is_prose and chunk.text.strip():
+            if chunk.is_readable:
                 yield self._read(chunk, given)
                 yield from self._drain()
                 while len(self._readings) >= MAX_READINGS:

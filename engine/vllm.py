@@ -1,6 +1,5 @@
 """vLLM in this process: the only file that imports vllm. The CPU and the GPU build run the same code."""
 
-import logging
 import os
 import time
 from collections.abc import Iterable, Iterator
@@ -26,8 +25,6 @@ from vllm.logprobs import FlatLogprobs
 from vllm.outputs import RequestOutput
 from vllm.platforms import current_platform
 from vllm.sampling_params import RequestOutputKind, StructuredOutputsParams
-
-logger = logging.getLogger(__name__)
 
 
 def _no_ranks(logprobs: torch.Tensor, values: torch.Tensor) -> torch.Tensor:

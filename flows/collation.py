@@ -3,15 +3,14 @@
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
-from chunkers.candidates import DEFAULT_PRIOR, PRIOR
-from chunkers.records import Candidate, Document
+from chunkers.records import Candidate
 from chunkers.shards import read_shard, write_shard
 from engine.score import Score
 from flows.config import RunConfig
 from flows.corpus import restore_documents
 from flows.judge import edit_order, read_candidates
 from postprocess.collate import collate_edits
-from postprocess.confidence import edits_from_candidates, edits_from_scores, load_calibration
+from postprocess.confidence import edits_from_candidates, edits_from_scores, load_calibration, prior_of
 from postprocess.guards import guard_edits
 from postprocess.records import EDITS, FINDINGS, Edit, Finding
 
@@ -32,7 +31,7 @@ def collate_shard(shard_path: Path, documents_path: Path, candidates_path: Path,
     for document, _ in restore_documents(shard_path, documents_path):
         guarded = guard_edits(proposed.pop(document.doc_id, []), document)
         edits += guarded
-        findings += _collate(document, guarded, config)
+        findings += collate_edits(guarded, document, min_accept=config.min_confidence, min_suggest=config.min_suggest)
     if proposed:
         raise ValueError(
             f"{sum(map(len, proposed.values()))} edits are of documents that {shard_path} does not hold; every edit must belong to one."
@@ -41,10 +40,6 @@ def collate_shard(shard_path: Path, documents_path: Path, candidates_path: Path,
     target = folder / "findings" / shard_path.name
     write_shard(str(target), FINDINGS, findings)
     return target
-
-
-def _collate(document: Document, edits: Iterable[Edit], config: RunConfig) -> list[Finding]:
-    return collate_edits(edits, document, min_accept=config.min_confidence, min_suggest=config.min_suggest)
 
 
 def _proposed_edits(candidates_path: Path, judged: dict[str, Path], config: RunConfig) -> Iterator[Edit]:
@@ -56,9 +51,7 @@ def _proposed_edits(candidates_path: Path, judged: dict[str, Path], config: RunC
         else:
             yield from read_shard(str(path), Edit)
     if not is_scored:
-        yield from edits_from_candidates(
-            _all_candidates(candidates_path), lambda detector: PRIOR.get(detector, DEFAULT_PRIOR), MIN_KEPT_CONFIDENCE
-        )
+        yield from edits_from_candidates(_all_candidates(candidates_path), prior_of, MIN_KEPT_CONFIDENCE)
 
 
 def _all_candidates(path: Path) -> Iterator[Candidate]:

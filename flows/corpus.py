@@ -133,7 +133,7 @@ class _ShardWriter:
             path = self._folder / f"shard-{len(self.paths):05}.parquet"
             write_shard(str(path), CHUNKS, self._chunks)
             self.paths.append(path)
-            self.num_prose_chunks.append(sum(map(is_readable, self._chunks)))
+            self.num_prose_chunks.append(sum(chunk.is_readable for chunk in self._chunks))
             self._chunks, self._num_tokens = [], 0
 
 
@@ -150,11 +150,6 @@ def _document_row(document: Document) -> DocumentRow:
         num_chars=len(document.text),
         num_words=document.num_words,
     )
-
-
-def is_readable(chunk: Chunk) -> bool:
-    """Whether a chunk holds prose that a model is asked about."""
-    return chunk.block_kind.is_prose and bool(chunk.text.strip())
 
 
 def read_rows(documents_path: Path) -> dict[str, DocumentRow]:

@@ -17,7 +17,7 @@ from engine.prompts import ChatRenderer, load_prompt
 from engine.records import Completion, Outcome, Sampling
 from engine.score import SCORES, KeyOf, Score, ScoreJob
 from engine.surprise import propose
-from flows.corpus import is_readable, restore_documents
+from flows.corpus import restore_documents
 from flows.engines import HostedModel
 from postprocess.edits import EDITS_SCHEMA, AnswerError, anchor_edits, parse_edits, reject_answer, salvage_edits
 from postprocess.records import EDITS, Edit
@@ -77,7 +77,7 @@ def _key_of(hosted: HostedModel) -> KeyOf:
 
 def _limited(shard_path: Path, limit: int | None) -> Iterator[tuple[str, list[Chunk]]]:
     """Each document's chunks of prose, no more than `limit` of the shard."""
-    prose = islice((chunk for chunk in read_shard(str(shard_path), Chunk) if is_readable(chunk)), limit)
+    prose = islice((chunk for chunk in read_shard(str(shard_path), Chunk) if chunk.is_readable), limit)
     for doc_id, group in groupby(prose, key=attrgetter("doc_id")):
         yield doc_id, list(group)
 

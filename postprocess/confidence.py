@@ -60,14 +60,15 @@ class Proposal:
 
     @property
     def prior(self) -> float:
-        return _prior(self.best.detector)
+        return prior_of(self.best.detector)
 
     @property
     def gain(self) -> float:
         return UNASKED_GAIN if self.best.gain is None else max(MIN_GAIN, min(MAX_GAIN, self.best.gain))
 
 
-def _prior(detector: str) -> float:
+def prior_of(detector: str) -> float:
+    """Share of a detector's candidates that are right, before a model has looked."""
     return PRIOR.get(detector, DEFAULT_PRIOR)
 
 
@@ -124,7 +125,7 @@ def choose_proposals(scores: Iterable[Score]) -> list[Proposal]:
         grouped.setdefault((score.doc_id, score.start, score.end, score.replacement), []).append(score)
     proposals = [
         Proposal(
-            best=max(group, key=lambda score: (_prior(score.detector), score.detector)),
+            best=max(group, key=lambda score: (prior_of(score.detector), score.detector)),
             detectors=tuple(sorted({score.detector for score in group})),
         )
         for group in grouped.values()
