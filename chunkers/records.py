@@ -10,6 +10,8 @@ from hashlib import sha256
 
 import pyarrow as pa
 
+from chunkers.style import NO_STYLE, Style
+
 
 def hash_id(*parts: str | int) -> str:
     """Sha256 in hex over parts joined by a separator that no part contains, so that ("a", "bc") and ("ab", "c") differ."""
@@ -66,7 +68,7 @@ class Span:
     end: int
     """One past the last code point; always greater than `start`."""
     kind: str
-    """Why it is protected: code, math, html, link, url, entity, markup, front_matter, boilerplate."""
+    """Why it is protected: code, math, html, link, url, entity, markup, front_matter, boilerplate; style where a style sheet says so."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -106,6 +108,8 @@ class Document:
     blocks: tuple[Block, ...]
     protected: tuple[Span, ...]
     """Sorted by start, not overlapping."""
+    style: Style = NO_STYLE
+    """What the book's people decided; passages that it protects are among `protected`."""
 
     def encode(self, text: str | None = None) -> bytes:
         """Source bytes of `text` (by default the document's own) in the document's encoding, byte order mark included."""
@@ -166,11 +170,13 @@ class Candidate:
         object.__setattr__(self, "candidate_id", hash_id(self.doc_id, self.start, self.end, self.replacement, self.detector))
 
 
-def table_schema(table: str, fields: Iterable[tuple[str, pa.DataType]], nullable: frozenset[str] = frozenset()) -> pa.Schema:
+def table_schema(
+    table: str, fields: Iterable[tuple[str, pa.DataType]], nullable: frozenset[str] = frozenset(), version: int = 1
+) -> pa.Schema:
     """Schema with its table's name and version in the metadata; only the columns in `nullable` may be null."""
     return pa.schema(
         [pa.field(name, kind, nullable=name in nullable) for name, kind in fields],
-        metadata={"table": table, "schema_version": "1"},
+        metadata={"table": table, "schema_version": str(version)},
     )
 
 

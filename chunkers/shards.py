@@ -5,7 +5,7 @@ Owns how a row becomes columns and comes back. A shard is either there whole or 
 
 import os
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass, fields, is_dataclass
+from dataclasses import MISSING, dataclass, fields, is_dataclass
 from datetime import date, datetime
 from decimal import Decimal
 from enum import StrEnum
@@ -81,14 +81,17 @@ def read_shard(url: str, row_type: type[Row]) -> Iterator[Row]:
     """Yields the rows of a shard as `row_type`, in their order, a batch in memory at a time.
 
     Raises ShardError where the file is missing, broken, or has other columns than the dataclass has fields; fields that the dataclass
-    computes itself (`init=False`) may be in the file and are not read.
+    computes itself (`init=False`) may be in the file and are not read, and those with a default may lack, as in tables of an older version.
     """
     columns = _columns_of(row_type)
+    optional = {field.name for field in fields(row_type) if field.default is not MISSING}  # type: ignore[arg-type]
     computed = {field.name for field in fields(row_type) if not field.init}  # type: ignore[arg-type]
     filesystem, path = _resolve(url)
     try:
         with open(path, "rb") if filesystem is None else filesystem.open(path, "rb") as file:  # noqa: PTH123 - the same call for both kinds
             parquet = pq.ParquetFile(file)
+            lacking = optional - set(parquet.schema_arrow.names)
+            columns = {name: column for name, column in columns.items() if name not in lacking}
             _check_schema(url, parquet.schema_arrow, columns, computed, row_type.__name__)
             for batch in parquet.iter_batches(BATCH_ROWS, columns=list(columns)):
                 yield from _rows_of(batch, columns, row_type)

@@ -28,7 +28,7 @@ class Tokenizer:
     """Encodes texts as they are: no special tokens, no truncation, no padding."""
 
     def __init__(self, tokenizer_path: str | Path) -> None:
-        path = Path(tokenizer_path)
+        self._path = path = Path(tokenizer_path)
         try:
             data = path.read_bytes()
         except OSError as error:
@@ -72,6 +72,19 @@ class Tokenizer:
         """The ids of text that may give orders to a model, such as a chat template's own: its special tokens are read as such."""
         ids: list[int] = self._reading_special_tokens.encode(text, add_special_tokens=False).ids
         return ids
+
+    def encode_prompt(self, text: str) -> list[int]:
+        """The ids of a whole prompt as its author wrote it for the model: special tokens are read as such, and those that the tokeniser
+        puts around every text, such as one for its beginning, are added."""
+        ids: list[int] = self._as_it_came.encode(text, add_special_tokens=True).ids
+        return ids
+
+    @cached_property
+    def _as_it_came(self) -> tokenizers.Tokenizer:
+        tokenizer = tokenizers.Tokenizer.from_buffer(self._path.read_bytes())
+        tokenizer.no_truncation()
+        tokenizer.no_padding()
+        return tokenizer
 
     @cached_property
     def _reading_special_tokens(self) -> tokenizers.Tokenizer:

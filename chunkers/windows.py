@@ -11,9 +11,7 @@ from itertools import islice
 from zlib import crc32
 
 from chunkers.records import Block, BlockKind, Chunk, Document, hash_id
-from chunkers.sentences import iterate_boundaries, iterate_sentences, sentence_spans
-
-__all__ = ["block_texts", "sentence_spans", "window_document"]
+from chunkers.sentences import iterate_boundaries, iterate_sentences
 
 CountTokens = Callable[[Sequence[str]], Sequence[int]]
 """Numbers of tokens of texts, in their order."""
@@ -61,8 +59,8 @@ def window_document(
     token_counts: Sequence[int],
     count_tokens: CountTokens,
     *,
-    max_tokens: int = 700,
-    max_context_tokens: int = 120,
+    max_tokens: int = 448,
+    max_context_tokens: int = 32,
 ) -> list[Chunk]:
     """Chunks in document order that tile the document, none over `max_tokens`.
 
@@ -223,14 +221,15 @@ def _make_chunk(document: Document, index: int, units: Sequence[_Unit], max_char
         start=first.start,
         end=last.end,
         text=document.text[first.start : last.end],
-        context_before=_context_before(document.text, first.run_start, first.start, max_chars_before),
-        context_after=_context_after(document.text, last.end, last.run_end, max_chars_after),
+        context_before=take_context_before(document.text, first.run_start, first.start, max_chars_before),
+        context_after=take_context_after(document.text, last.end, last.run_end, max_chars_after),
         block_kind=first.kind,
         num_tokens=sum(unit.num_tokens for unit in units),
     )
 
 
-def _context_before(text: str, run_start: int, start: int, max_chars: int) -> str:
+def take_context_before(text: str, run_start: int, start: int, max_chars: int) -> str:
+    """The text before `start`, from `run_start` on, at most `max_chars` code points; begins at a sentence or a word where it can."""
     low = start - max_chars
     if low <= run_start:
         return text[run_start:start] if max_chars else ""
@@ -241,7 +240,8 @@ def _context_before(text: str, run_start: int, start: int, max_chars: int) -> st
     return text[cut:start]
 
 
-def _context_after(text: str, end: int, run_end: int, max_chars: int) -> str:
+def take_context_after(text: str, end: int, run_end: int, max_chars: int) -> str:
+    """The text from `end` on, up to `run_end`, at most `max_chars` code points; ends at a sentence or a word where it can."""
     high = end + max_chars
     if high >= run_end:
         return text[end:run_end] if max_chars else ""

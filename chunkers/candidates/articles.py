@@ -4,6 +4,7 @@ import re
 from collections.abc import Iterator
 
 from chunkers.candidates.prose import Prose, match_case
+from chunkers.candidates.wordlists import list_words
 from chunkers.records import Candidate, Category
 
 _NEXT = re.compile(r"[\s`*_“‘\"'(\[]+([^\W_][\w’'-]*)")
@@ -12,6 +13,7 @@ _CONSONANT_SOUND = re.compile(
     r"(?:uni(?!n|m|d)|us[aeiu]|ut[ei]|ur[aei]|uk|eu|ew|one(?!i)|once|ou[ij]|u$|ub[iu]|ufo|ue?fa)|[bcdfgjkpqtvwyz0-79]", re.IGNORECASE
 )
 _INITIALISM = re.compile(r"[A-Z]{2,}s?(?![a-z])")
+_NEVER_AFTER = list_words("over again is are in of at on as it if its i as all always also")
 _LETTER_WITH_VOWEL = frozenset("AEFHILMNORSX")
 
 
@@ -42,3 +44,18 @@ def choose_article(following: str) -> str | None:
     if _VOWEL_SOUND.match(following):
         return "an"
     return "a" if following[0].isalpha() and len(following) > 2 and following[0].lower() not in "aeiouh" else None
+
+
+def find_conjunctions(prose: Prose) -> Iterator[Candidate]:
+    """Yields «and» for an «an» that no vowel follows: one letter is lost oftener than an article is wrong."""
+    words = prose.words
+    for index, word in enumerate(words):
+        if (
+            word.text != "an"
+            or not word.is_whole
+            or word.after is None
+            or not (words[index + 1].is_whole and words[index + 1].text.islower())
+        ):
+            continue
+        if (choose_article(word.after) == "a" or word.after in _NEVER_AFTER) and prose.is_free(word.start, word.end):
+            yield prose.candidate(word.start, word.end, "and", Category.WORD, "article:and", "«and» may be meant.")

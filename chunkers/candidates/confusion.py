@@ -11,6 +11,7 @@ from typing import NamedTuple
 from chunkers.candidates.inflection import list_forms, map_irregular
 from chunkers.candidates.lexicon import load_lexicon, split_apostrophe
 from chunkers.candidates.prose import Prose, match_apostrophe, match_case
+from chunkers.candidates.ruled_out import is_wrong_agreement, is_wrong_number
 from chunkers.candidates.wordlists import map_sets, read_rows, read_words
 from chunkers.records import Candidate, Category
 
@@ -19,12 +20,11 @@ MIN_GAIN = {
     "confusion:homophone": (-0.5, 0.0),
     "confusion:mixed": (0.25, 3.5),
     "confusion:function_word": (3.0, 4.0),
-    "confusion:swap": (6.0, _NEVER),
     "confusion:scanno": (-1.0, 1.0),
     "confusion:letters": (4.5, 3.75),
     "confusion:neighbour": (6.5, 7.0),
-    "confusion:number": (-1.75, 1.0),
-    "confusion:agreement": (-2.0, 0.5),
+    "confusion:number": (-1.5, 2.0),
+    "confusion:agreement": (-1.0, 0.5),
     "confusion:tense": (1.0, 3.0),
     "confusion:form": (4.0, _NEVER),
 }
@@ -67,11 +67,19 @@ def find(prose: Prose) -> Iterator[Candidate]:
         for replacement, first, last, detector, limits in variants:
             if first not in followers and last not in leaders and detector not in _UNLISTED:
                 continue
-            if lexicon.log_between(before, replacement, after) - old < limits[alone]:
+            if lexicon.log_between(before, replacement, after) - old < limits[alone] or _is_ruled_out(
+                detector, before, word.lower, replacement
+            ):
                 continue
             text = "I" if replacement == "i" else match_apostrophe(prose.text, match_case(word.text, replacement))
             if text != word.text and prose.is_free(word.start, word.end):
                 yield prose.candidate(word.start, word.end, text, _CATEGORY.get(detector, Category.WORD), detector)
+
+
+def _is_ruled_out(detector: str, before: str | None, old: str, new: str) -> bool:
+    if detector == "confusion:number":
+        return is_wrong_number(before, old, new)
+    return detector == "confusion:agreement" and is_wrong_agreement(before, old, new)
 
 
 @cache
@@ -85,12 +93,12 @@ def list_variants(word: str) -> tuple[Variant, ...]:
         variants.setdefault(other, "confusion:agreement")
     for other in map_homophones().get(word, ()):
         variants.setdefault(other, _name_kind(word, other))
-    for other in map_function_words().get(word, ()):
-        variants.setdefault(other, "confusion:swap")
     for other in map_scannos().get(word, ()):
         variants.setdefault(other, "confusion:scanno")
     for other in list_forms(word, lexicon):
-        variants.setdefault(other, _name_form(word, other))
+        kind = _name_form(word, other)
+        if kind != "confusion:tense" or not (word in _list_small() and other in _list_small()):  # «is» for «was» is no slip
+            variants.setdefault(other, kind)
     if len(word) > 2 and word.isascii() and "'" not in word:
         for detector, others in (("confusion:letters", swap_letters(word)), ("confusion:neighbour", list_neighbours(word))):
             for other in others:
@@ -105,8 +113,12 @@ def _list_ends(word: str) -> tuple[str, str]:
 
 
 def _name_kind(word: str, other: str) -> str:
-    small = read_words("small_words") | read_words("deletable_words") | read_words("function_words")
-    return ("confusion:homophone", "confusion:mixed", "confusion:function_word")[(word in small) + (other in small)]
+    return ("confusion:homophone", "confusion:mixed", "confusion:function_word")[(word in _list_small()) + (other in _list_small())]
+
+
+@cache
+def _list_small() -> frozenset[str]:
+    return read_words("small_words") | read_words("deletable_words") | read_words("function_words")
 
 
 def _name_form(word: str, other: str) -> str:
@@ -151,11 +163,6 @@ def map_agreement() -> dict[str, tuple[str, ...]]:
 @cache
 def map_homophones() -> dict[str, tuple[str, ...]]:
     return map_sets(read_rows("homophones"))
-
-
-@cache
-def map_function_words() -> dict[str, tuple[str, ...]]:
-    return map_sets(read_rows("function_words"))
 
 
 @cache

@@ -7,11 +7,13 @@ import re
 import threading
 from collections import Counter
 from collections.abc import Iterator
+from functools import cache
 from itertools import groupby
 
-from harper import Dialect, Language, Lint, Linter, SuggestionKind
+from harper import Dialect, Language, Lint, Linter, Suggestion, SuggestionKind
 
-from chunkers.candidates.prose import Prose
+from chunkers.candidates.dialects import fold_spelling, weigh_spelling
+from chunkers.candidates.prose import Prose, match_apostrophe
 from chunkers.candidates.wordlists import read_words
 from chunkers.records import BlockKind, Candidate, Category
 
@@ -33,30 +35,22 @@ _CATEGORY = {
     "Capitalization": Category.CASE,
 }
 _LETTERS = re.compile(r"[^\W\d_]+(?:[’'][^\W\d_]+)*")
-_BRITISH = re.compile(
-    r"\b(?:(?:colou|honou|favou|labou|neighbou|behaviou|humou|harbou|odou|vapou|parlou|endeavou|flavou|rumou|splendou)r|(?:cent|theat|lit|met|fib|spect)re"
-    r"|grey|whilst|amongst|defence|offence|pretence|travell(?:ed|ing|er)|jewellery|cheque|plough|programme|sceptic|waggon|gaol|storey|tyre"
-    r"|(?:reali|recogni|organi|apologi|sympathi|memori|initiali|generali|optimi|speciali|seriali|normali|synchroni|utili)s(?:e|ed|es|ing|ation))s?\b",
-    re.IGNORECASE,
-)
-_AMERICAN = re.compile(
-    r"\b(?:(?:colo|hono|favo|labo|neighbo|behavio|humo|harbo|odo|vapo|parlo|endeavo|flavo|rumo|splendo)r|(?:cent|theat|lit|met|fib|spect)er"
-    r"|gray|defense|offense|pretense|travel(?:ed|ing|er)|jewelry|plow|skeptic|traveler"
-    r"|(?:reali|recogni|organi|apologi|sympathi|memori|initiali|generali|optimi|speciali|seriali|normali|synchroni|utili)z(?:e|ed|es|ing|ation))s?\b",
-    re.IGNORECASE,
-)
+_SMALL_WORD = re.compile(r"(?<![\w’'-])[a-z][^\W\d_]+(?![\w-])")
+"""Names are no evidence: Pearl Harbor is spelled so in London."""
+_DIALECT = {"en-GB": Dialect.BRITISH, "en-US": Dialect.AMERICAN}
 
 _SWITCHED_OFF = read_words("harper_off")
 
 
 def guess_dialect(text: str) -> Dialect:
-    """British where British spellings outnumber American ones, else American."""
-    return Dialect.BRITISH if len(_BRITISH.findall(text)) > len(_AMERICAN.findall(text)) else Dialect.AMERICAN
+    """British where British spellings outweigh American ones, else American."""
+    return _DIALECT.get(weigh_spelling(match.group() for match in _SMALL_WORD.finditer(text)).language or "", Dialect.AMERICAN)
 
 
 def find(prose: Prose) -> Iterator[Candidate]:
     """Yields up to three candidates a lint, in document order by run of prose blocks."""
-    linter = load_linter(guess_dialect(prose.masked))
+    dialect = _DIALECT.get(prose.style.language) or guess_dialect(prose.masked)
+    linter = load_linter(dialect)
     language = Language.MARKDOWN if prose.document.format == "markdown" else Language.PLAINTEXT
     counts = Counter(match.group() for match in _LETTERS.finditer(prose.masked))
     for is_prose, blocks in groupby(prose.document.blocks, key=lambda block: block.kind.is_prose and block.kind is not BlockKind.TABLE):
@@ -67,7 +61,7 @@ def find(prose: Prose) -> Iterator[Candidate]:
         text = prose.text[offset : run[-1].end]
         for rule, lints in linter.organized_lints(text, language=language).items():
             for lint in lints:
-                if rule != "SpellCheck" or not is_own_word(lint, offset, prose, counts):
+                if rule != "SpellCheck" or not (is_own_word(lint, offset, prose, counts) or is_elsewhere(lint.problem_text, dialect)):
                     yield from _list_suggestions(lint, rule, offset, prose)
 
 
@@ -85,20 +79,41 @@ def is_own_word(lint: Lint, offset: int, prose: Prose, counts: Counter[str]) -> 
     return before[-1:] not in (".", "!", "?", ":") and before != ""
 
 
+@cache
+def is_elsewhere(word: str, dialect: Dialect) -> bool:
+    """Whether a word that the dialect's dictionary lacks is right in another dialect, or was right in the 19th century."""
+    other = Dialect.AMERICAN if dialect is Dialect.BRITISH else Dialect.BRITISH
+    folded = fold_spelling(word.lower())
+    return is_listed(word, other) or (folded != word.lower() and (is_listed(folded, other) or is_listed(folded, dialect)))
+
+
+@cache
+def is_listed(word: str, dialect: Dialect) -> bool:
+    """Whether the dialect's dictionary has the word."""
+    return not any(lint.lint_kind == "Spelling" for lint in load_linter(dialect).lint(word))
+
+
 def _list_suggestions(lint: Lint, rule: str, offset: int, prose: Prose) -> Iterator[Candidate]:
-    category = _CATEGORY.get(lint.lint_kind, Category.WORD)
+    category = categorize(lint)
     for suggestion in lint.suggestions[:MAX_SUGGESTIONS]:
-        start, end = offset + lint.span.start, offset + lint.span.end
-        replacement = suggestion.replacement_text
-        if suggestion.kind is SuggestionKind.INSERT_AFTER:
-            start = end
-        elif suggestion.kind is SuggestionKind.REMOVE:
-            replacement = ""
-        if "’" in prose.text:
-            replacement = replacement.replace("'", "’")
+        start, end, replacement = read_suggestion(lint, suggestion, offset, prose.text)
         is_indent = prose.text[start:end].isspace() and prose.text[max(0, start - 1) : start] in ("", "\n", "\r")
         if prose.text[start:end] != replacement and not is_indent and prose.is_free(start, end):
             yield prose.candidate(start, end, replacement, category, f"harper:{rule}", lint.message)
+
+
+def categorize(lint: Lint) -> Category:
+    """What Harper calls its lint, in our words."""
+    return _CATEGORY.get(lint.lint_kind, Category.WORD)
+
+
+def read_suggestion(lint: Lint, suggestion: Suggestion, offset: int, text: str) -> tuple[int, int, str]:
+    """Start and end in `text`, of which the lint's own text begins at `offset`, and the replacement with the text's kind of apostrophe."""
+    start, end = offset + lint.span.start, offset + lint.span.end
+    if suggestion.kind is SuggestionKind.INSERT_AFTER:
+        start = end
+    replacement = "" if suggestion.kind is SuggestionKind.REMOVE else match_apostrophe(text, suggestion.replacement_text)
+    return start, end, replacement
 
 
 _linters = threading.local()

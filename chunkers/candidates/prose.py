@@ -47,6 +47,8 @@ class Prose:
 
     def __init__(self, document: Document) -> None:
         self.document = document
+        self.style = document.style
+        """What the book's people decided."""
         self.text = document.text
         pieces: list[str] = []
         position = 0

@@ -7,10 +7,13 @@ from chunkers.candidates.prose import Prose
 from chunkers.candidates.wordlists import read_rows, read_words
 from chunkers.records import BlockKind, Candidate, Category
 
-_DOUBLED = re.compile(r"(?<![.,;:!?…])(?:,,|;;|::|\.\.|,\.|\.,|;,|,;|,:|!!|:,)(?![.,;:!?…])|,(?= ,)|(?<=,) ,")
+_DOUBLED = re.compile(r"(?<![.,;:!?…])(?:,,|;;|::|\.\.|,\.|\.,|;,|,;|,:|!!|:,|\.:)(?![.,;:!?…])|,(?= ,)|(?<=,) ,")
 _END = re.compile(r"[^\W\d_)\]]\Z")
 _CLOSED = re.compile(r"[^\W\d_](?=[”](?:\s+[“A-Z]|\s*\Z))")
 _SAID = re.compile(r"\b(?:said|asked|cried|replied|answered|he|she|they|it|him|her|[A-Z][a-z]+)([,]?)(?= “[A-Z])")
+_TAGGED = re.compile(r"[,!?]” \w+ (?:\w+ ){0,3}\w+\Z")
+"""A speech with who said it, which ends a sentence however short."""
+_QUOTED = re.compile(r"[.,](?=[”\"][,.;:](?:\s|\Z))")
 _STARTERS = read_words("starters")
 _OPENERS = read_words("openers")
 _PHRASES = tuple(" ".join(row) for row in read_rows("phrases"))
@@ -39,8 +42,12 @@ def _find_doubled(prose: Prose, start: int, end: int) -> Iterator[Candidate]:
 def _find_ends(prose: Prose, start: int, end: int) -> Iterator[Candidate]:
     text = prose.masked[start:end]
     kind = prose.kind_at(start)
-    if kind in (BlockKind.PARAGRAPH, BlockKind.QUOTE) and text[-1:].isalpha() and text.count(" ") > 7 and re.search(r"[.!?,;]\s", text):
+    is_long = text.count(" ") > 7 and re.search(r"[.!?,;]\s", text)
+    if kind in (BlockKind.PARAGRAPH, BlockKind.QUOTE) and text[-1:].isalpha() and (is_long or _TAGGED.search(text)):
         yield prose.candidate(end, end, ".", Category.PUNCT, "punctuation:end", "The paragraph ends without a mark.")
+    for match in _QUOTED.finditer(text):
+        place = start + match.start()
+        yield prose.candidate(place, place + 1, "", Category.PUNCT, "punctuation:around_quote", "Two marks stand around a quotation mark.")
     for match in _CLOSED.finditer(text):
         place = start + match.end()
         for mark in ".,":

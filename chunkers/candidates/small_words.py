@@ -5,6 +5,7 @@ from functools import cache
 
 from chunkers.candidates.lexicon import load_lexicon
 from chunkers.candidates.prose import Prose
+from chunkers.candidates.ruled_out import is_wrong_article
 from chunkers.candidates.wordlists import read_words
 from chunkers.records import Candidate, Category
 
@@ -31,7 +32,11 @@ def find(prose: Prose) -> Iterator[Candidate]:
             for small in followers.keys() & leaders.keys():
                 detector = "small_words:missing_article" if small in _ARTICLES else "small_words:missing"
                 gain = followers[small] + leaders[small] - lexicon.words[small] - old
-                if gain >= MIN_GAIN[detector] and prose.is_free(word.start, word.start):
+                if gain < MIN_GAIN[detector] or (
+                    small in _ARTICLES and (word.text[0].isupper() or is_wrong_article(small, before, text, word.after))
+                ):
+                    continue
+                if prose.is_free(word.start, word.start):
                     inserted = "I " if small == "i" else small + " "
                     yield prose.candidate(word.start, word.start, inserted, Category.MISSING, detector)
         if text in deletable and word.after is not None and not word.is_first:

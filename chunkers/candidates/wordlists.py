@@ -18,6 +18,11 @@ def read_words(name: str) -> frozenset[str]:
     return frozenset(word for row in read_rows(name) for word in row)
 
 
+def list_words(text: str) -> frozenset[str]:
+    """The words of a short list that stands beside the rule that needs it."""
+    return frozenset(text.split())
+
+
 def map_sets(rows: tuple[tuple[str, ...], ...]) -> dict[str, tuple[str, ...]]:
     """Each word to the others of its sets, in the order of the list."""
     others: dict[str, dict[str, None]] = {}
