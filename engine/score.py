@@ -2,23 +2,30 @@
 
 For each chunk the model reads the chunk once (every token's log-probability, and what it would rather have), then the same words up to a
 candidate and the changed text after it. Only what follows the change is computed: the words before it come from the prefix cache.
+A model that has learned to copy (copying.py) reads the chunk twice in one prompt, and goes on in its own words where it doubts its copy:
+what it would change is judged as the other candidates are.
 
 The changed part is tokenised alone, from a word before the change to a word after it. That gives the tokens of the whole changed text
 where the tokeniser cuts before white space and adds nothing at the start of a text, as byte-level BPE does.
 """
 
-from bisect import bisect_left, bisect_right
+from bisect import bisect_left
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, replace
 
 import pyarrow as pa
 
 from chunkers.records import Candidate, Chunk, table_schema
+from chunkers.splits import split_chunk
 from chunkers.tokens import Tokenizer
+from engine.copying import MAX_MEND_TOKENS, MAX_READ_TOKENS, CopyForm, Doubt, find_doubts, read_mend
+from engine.outcomes import Action, Asked, next_action, record_asked
+from engine.reading import Reading
 from engine.records import Completion, Outcome, Request, Sampling
+from engine.shown import find_starts, show_lines, unwrap_lines
 
-READ_TEMPLATE, JUDGE_TEMPLATE = "score-read", "score-judge"
+READ_TEMPLATE, MEND_TEMPLATE, JUDGE_TEMPLATE = "score-read", "score-mend", "score-judge"
 TEMPLATE_VERSION = 1
 
 NUM_ALTERNATIVES = 4
@@ -27,8 +34,12 @@ TAIL_TOKENS = 12
 """Tokens after a change that are compared: what comes later is the same text and nearly as likely in both."""
 MAX_READINGS = 16
 """Chunks read ahead of their candidates: enough for the queue to stay full, few enough for their words to stay in the prefix cache."""
+MAX_SPLITS = 6
+"""How often a chunk is halved that is too long to read: 64 pieces of 700 tokens have about ten each."""
 MIN_SURPRISE = 4.0
 """Nats. A candidate whose place the model finds this likely as it stands cannot gain enough, and is not asked about."""
+MIN_COPY_SURPRISE = 0.03
+"""The same for a model that copies: it is all but sure of nearly every word."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -76,55 +87,26 @@ SCORES = table_schema(
 KeyOf = Callable[[Sequence[int], Sampling], str]
 """Row key of a request's tokens and sampling; see `calls.row_key`."""
 
-Propose = Callable[["Reading"], Iterable[Candidate]]
+Propose = Callable[[Reading], Iterable[Candidate]]
 """The model's own candidates from what it read; see `surprise.propose`."""
 
 
 @dataclass(slots=True)
-class Reading:
-    """A chunk with its surroundings as the model read it."""
+class ReadAhead:
+    """How many chunks are being read by all jobs that share an engine: what is read too far ahead has left the prefix cache when its
+    candidates come.
+    """
 
-    chunk: Chunk
-    given: Sequence[Candidate]
-    """The candidates that belong to the chunk."""
-    offset: int
-    """Code point of the document at which `text` starts."""
-    text: str
-    """The chunk with its context before and after."""
-    token_ids: list[int]
-    starts: list[int]
-    """Code point in `text` at which each token starts."""
-    logprobs: list[float] = field(default_factory=list)
-    """One a token; 0 for the first, which nothing precedes."""
-    sums: list[float] = field(default_factory=list)
-    """`sums[i]` is the sum of the first i log-probabilities."""
-    alternatives: list[tuple[tuple[int, ...], tuple[float, ...]]] = field(default_factory=list)
-    """Likeliest tokens and their log-probabilities at each position; empty for the first."""
+    num_open: int = 0
 
-    def learn(self, completion: Completion) -> None:
-        """Take in the answer to the reading request."""
-        self.logprobs = [0.0, *completion.logprobs]
-        self.sums = [0.0]
-        for logprob in self.logprobs:
-            self.sums.append(self.sums[-1] + logprob)
-        self.alternatives = [((), ()), *((at.token_ids, at.logprobs) for at in completion.alternatives)]
 
-    def token_at(self, position: int) -> int:
-        """Index of the token that holds a code point of `text`."""
-        return max(0, bisect_right(self.starts, position) - 1)
+@dataclass(slots=True)
+class _Mending:
+    """A reading whose doubts are being asked about."""
 
-    def is_word_start(self, index: int) -> bool:
-        """Whether the tokeniser never joins this token with the one before it: white space begins with it, or the text does."""
-        start = self.starts[index]
-        # white space of several bytes may be several tokens with one start
-        return index == 0 or (self.text[start].isspace() and not self.text[start - 1].isspace() and start != self.starts[index - 1])
-
-    def word_at(self, position: int) -> int:
-        """Index of the token that begins the word at a code point of `text`, the white space before it included."""
-        index = self.token_at(position)
-        while not self.is_word_start(index):
-            index -= 1
-        return index
+    reading: Reading
+    num_open: int
+    found: list[Candidate]
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,9 +120,17 @@ class ScoreJob:
     """Judges the candidates of one document; a job of the feed. Scores are complete when the feed has ended the job."""
 
     def __init__(
-        self, chunks: Iterable[Chunk], candidates: Sequence[Candidate], tokenizer: Tokenizer, key_of: KeyOf, propose: Propose
+        self,
+        chunks: Iterable[Chunk],
+        candidates: Sequence[Candidate],
+        tokenizer: Tokenizer,
+        key_of: KeyOf,
+        propose: Propose,
+        copy_form: CopyForm | None = None,
+        read_ahead: ReadAhead | None = None,
     ) -> None:
-        """`chunks` in document order.
+        """`chunks` in document order; `copy_form` for a model that has learned to copy, which proposes in its own way. Jobs of one engine
+        share `read_ahead`.
 
         A candidate belongs to the chunk that it starts in, an insertion between two chunks to the first of them. Those that belong to none
         are left out; every other one ends in `scores` or its call in `failures`.
@@ -148,12 +138,21 @@ class ScoreJob:
         self.scores: list[Score] = []
         self.failures: list[Completion] = []
         """Calls that did not come through; their candidates are not judged."""
+        self.asked: list[Asked] = []
+        """One for each completion, in the order of completion."""
         self._chunks, self._tokenizer, self._key_of, self._propose = chunks, tokenizer, key_of, propose
+        self._copy_form, self._read_ahead = copy_form, read_ahead or ReadAhead()
+        self._min_surprise = MIN_COPY_SURPRISE if copy_form else MIN_SURPRISE
         self._candidates = sorted(candidates, key=lambda candidate: (candidate.start, candidate.end))
-        self.num_variants = 0
-        """Judging requests known so far; grows as chunks are read."""
+        self.num_read = 0
+        """Chunks that have been read, or have failed to be; halves do not count."""
+        self.num_further = 0
+        """Questions known so far beyond the first about each chunk; grows as chunks are read."""
         self._num_taken = 0
         self._readings: dict[str, Reading] = {}
+        self._mendings: dict[str, _Mending] = {}
+        self._doubts: dict[str, list[tuple[str, Doubt]]] = {}
+        """By row key: the chunk and its place."""
         self._variants: dict[str, list[_Variant]] = {}
         self._ready: deque[Request] = deque()
 
@@ -162,17 +161,18 @@ class ScoreJob:
         for chunk in self._chunks:
             given = self._take_candidates(chunk)
             if chunk.is_readable:
-                yield self._read(chunk, given)
+                self._read(chunk, given, 0)
                 yield from self._drain()
-                while len(self._readings) >= MAX_READINGS:
+                # one at a time, at least: a job must not wait for nothing
+                while self._read_ahead.num_open >= MAX_READINGS and (self._readings or self._mendings):
                     yield None
                     yield from self._drain()
             else:
                 for candidate in given:
                     self._leave(candidate, None)
-        while self._readings or self._ready:
+        while self._readings or self._mendings or self._ready:
             yield from self._drain()
-            if self._readings:
+            if self._readings or self._mendings:
                 yield None
 
     def _drain(self) -> Iterator[Request]:
@@ -180,21 +180,38 @@ class ScoreJob:
             yield self._ready.popleft()
 
     def _take_candidates(self, chunk: Chunk) -> list[Candidate]:
-        def place(candidate: Candidate) -> tuple[int, int]:
-            return candidate.start, candidate.end
-
-        first = bisect_left(self._candidates, (chunk.start, 0), lo=self._num_taken, key=place)
-        self._num_taken = bisect_left(self._candidates, (chunk.end, chunk.end + 1), lo=first, key=place)
+        first = bisect_left(self._candidates, (chunk.start, 0), lo=self._num_taken, key=_place)
+        self._num_taken = _find_end(self._candidates, chunk, first)
         return self._candidates[first : self._num_taken]
 
-    def _read(self, chunk: Chunk, given: Sequence[Candidate]) -> Request:
-        text = chunk.context_before + chunk.text + chunk.context_after
-        tokens = self._tokenizer.encode_with_offsets(text)
-        offset = chunk.start - len(chunk.context_before)
-        reading = Reading(chunk, given, offset, text, tokens.ids, [start for start, _ in tokens.offsets])
-        request = self._request(chunk, READ_TEMPLATE, reading.token_ids, Sampling(score_from=1, num_alternatives=NUM_ALTERNATIVES))
+    def _read(self, chunk: Chunk, given: Sequence[Candidate], num_splits: int) -> None:
+        reading = self._open(chunk, given, num_splits)
+        if reading.frame and len(reading.token_ids) > MAX_READ_TOKENS and num_splits < MAX_SPLITS and (halves := split_chunk(chunk)):
+            # one of the halves is asked about in the chunk's place
+            self.num_read += not num_splits
+            self.num_further += 1
+            self._read_halves(halves, given, num_splits + 1)
+            return
+        sampling = Sampling(score_from=len(reading.frame) + reading.first_scored, num_alternatives=NUM_ALTERNATIVES)
+        request = self._request(chunk, READ_TEMPLATE, [*reading.frame, *reading.token_ids], sampling)
         self._readings[request.chunk_id] = reading
-        return request
+        self._read_ahead.num_open += 1
+        self._ready.append(request)
+
+    def _open(self, chunk: Chunk, given: Sequence[Candidate], num_splits: int) -> Reading:
+        text, offset = chunk.context_before + chunk.text + chunk.context_after, chunk.start - len(chunk.context_before)
+        if self._copy_form is None:
+            tokens = self._tokenizer.encode_with_offsets(text)
+            return Reading(chunk, given, offset, text, tokens.ids, [start for start, _ in tokens.offsets], num_splits=num_splits)
+        text = unwrap_lines(text)
+        tokens = self._tokenizer.encode_with_offsets(show_lines(text))
+        frame = self._copy_form.frame(tokens.ids)
+        return Reading(chunk, given, offset, text, tokens.ids, find_starts(text, tokens), num_splits=num_splits, frame=frame)
+
+    def _read_halves(self, halves: tuple[Chunk, Chunk], given: Sequence[Candidate], num_splits: int) -> None:
+        end = _find_end(given, halves[0], 0)
+        self._read(halves[0], given[:end], num_splits)
+        self._read(halves[1], given[end:], num_splits)
 
     def _request(self, chunk: Chunk, template: str, token_ids: Sequence[int], sampling: Sampling) -> Request:
         return Request(
@@ -207,17 +224,45 @@ class ScoreJob:
             sampling=sampling,
         )
 
-    def receive(self, completion: Completion) -> None:
-        """A reading makes its chunk's variants ready; a variant becomes the scores of its candidates."""
+    def classify(self, completion: Completion) -> Completion:
+        """The completion as it is: log-probabilities are no good or bad answer, and words that were cut are as many as were asked for."""
+        if completion.request.template == MEND_TEMPLATE and completion.outcome is Outcome.TRUNCATED:
+            return replace(completion, outcome=Outcome.OK, error=None)
+        return completion
+
+    def follows(self, completion: Completion) -> bool:
+        """Whether the chunk that could not be read is read in halves."""
+        return bool(self._find_halves(completion))
+
+    def _find_halves(self, completion: Completion) -> tuple[Chunk, Chunk] | None:
         request = completion.request
+        if request.template != READ_TEMPLATE or next_action(completion.outcome, request.attempt) is not Action.SPLIT:
+            return None
+        reading = self._readings[request.chunk_id]
+        return split_chunk(reading.chunk) if reading.num_splits < MAX_SPLITS else None
+
+    def receive(self, completion: Completion) -> None:
+        """A reading makes its chunk's variants ready, or the halves of a chunk too long; a variant becomes the scores of its candidates."""
+        request, halves = completion.request, self._find_halves(completion)
+        self.asked.append(record_asked(completion, is_final=not halves))
         if request.template == READ_TEMPLATE:
             reading = self._readings.pop(request.chunk_id)
-            if completion.outcome is not Outcome.OK:
+            self._read_ahead.num_open -= 1
+            self.num_read += not reading.num_splits
+            self.num_further += 2 * bool(halves)
+            if halves:
+                self._read_halves(halves, reading.given, reading.num_splits + 1)
+            elif completion.outcome is not Outcome.OK:
                 self.failures.append(completion)
-                return
-            reading.learn(completion)
-            for candidate in self._candidates_of(reading):
-                self._judge(reading, candidate)
+            else:
+                reading.learn(completion)
+                if self._copy_form:
+                    self._mend(reading, self._copy_form)
+                else:
+                    self._judge_all(reading, self._propose(reading))
+            return
+        if request.template == MEND_TEMPLATE:
+            self._receive_mend(completion)
             return
         variants = self._variants.pop(request.row_key)
         if completion.outcome is not Outcome.OK:
@@ -226,12 +271,47 @@ class ScoreJob:
         after = sum(completion.logprobs)
         self.scores.extend(_score(variant.candidate, variant.surprise, request.row_key, after - variant.before) for variant in variants)
 
-    def _candidates_of(self, reading: Reading) -> Iterator[Candidate]:
-        yield from reading.given
-        known = {(candidate.start, candidate.end, candidate.replacement) for candidate in reading.given}
-        for candidate in self._propose(reading):
-            if (candidate.start, candidate.end, candidate.replacement) not in known:
-                yield candidate
+    def _mend(self, reading: Reading, form: CopyForm) -> None:
+        mending = _Mending(reading, 0, [])
+        chunk = reading.chunk
+        sampling = Sampling(max_tokens=MAX_MEND_TOKENS, stop_token_ids=(form.end,))
+        for doubt in find_doubts(reading, form):
+            request = self._request(chunk, MEND_TEMPLATE, [*reading.frame, *reading.token_ids[: doubt.index], *doubt.token_ids], sampling)
+            mending.num_open += 1
+            self._doubts.setdefault(request.row_key, []).append((chunk.chunk_id, doubt))
+            if len(self._doubts[request.row_key]) == 1:
+                self._ready.append(request)
+                self.num_further += 1
+        if mending.num_open:
+            self._mendings[chunk.chunk_id] = mending
+            self._read_ahead.num_open += 1
+        else:
+            self._judge_all(reading, ())
+
+    def _receive_mend(self, completion: Completion) -> None:
+        is_usable = completion.outcome is Outcome.OK and completion.text is not None
+        if not is_usable:
+            self.failures.append(completion)
+        for chunk_id, doubt in self._doubts.pop(completion.request.row_key):
+            mending = self._mendings[chunk_id]
+            mending.num_open -= 1
+            if is_usable:
+                words = self._tokenizer.decode(doubt.token_ids) + (completion.text or "")
+                candidate = read_mend(mending.reading, doubt, words, is_at_end=completion.finish_reason == "stop")
+                if candidate:
+                    mending.found.append(candidate)
+            if not mending.num_open:
+                del self._mendings[chunk_id]
+                self._read_ahead.num_open -= 1
+                self._judge_all(mending.reading, mending.found)
+
+    def _judge_all(self, reading: Reading, proposed: Iterable[Candidate]) -> None:
+        seen: set[tuple[int, int, str, str]] = set()
+        for candidate in (*reading.given, *sorted(proposed, key=lambda each: (each.start, each.end, each.replacement))):
+            key = candidate.start, candidate.end, candidate.replacement, candidate.detector
+            if key not in seen:
+                seen.add(key)
+                self._judge(reading, candidate)
 
     def _leave(self, candidate: Candidate, surprise: float | None) -> None:
         self.scores.append(_score(candidate, surprise, None, None))
@@ -243,7 +323,7 @@ class ScoreJob:
             return
         changed = reading.token_at(max(start, end - 1))
         surprise = reading.sums[reading.word_at(start)] - reading.sums[min(changed + 2, len(reading.logprobs))]
-        if surprise < MIN_SURPRISE:
+        if surprise < self._min_surprise:
             self._leave(candidate, surprise)
             return
         # from the character before the change: a change that takes white space away must not take the tail's first
@@ -253,20 +333,30 @@ class ScoreJob:
             last += 1
         tail_end = reading.starts[last] if last < len(reading.token_ids) else len(reading.text)
         tail = reading.text[reading.starts[first] : start] + candidate.replacement + reading.text[end:tail_end]
-        token_ids = [*reading.token_ids[:first], *self._tokenizer.encode_with_offsets(tail).ids]
-        score_from = max(first, 1)
-        # a text's first token has no probability
-        if len(token_ids) <= score_from or token_ids[0] != reading.token_ids[0]:
+        token_ids = [*reading.token_ids[:first], *self._tokenizer.encode_with_offsets(show_lines(tail) if reading.frame else tail).ids]
+        score_from = max(first, reading.first_scored)
+        # a token that has no probability must stay what it was
+        if len(token_ids) <= score_from or token_ids[: reading.first_scored] != reading.token_ids[: reading.first_scored]:
             self._leave(candidate, surprise)
             return
-        request = self._request(reading.chunk, JUDGE_TEMPLATE, token_ids, Sampling(score_from=score_from))
+        sampling = Sampling(score_from=len(reading.frame) + score_from)
+        request = self._request(reading.chunk, JUDGE_TEMPLATE, [*reading.frame, *token_ids], sampling)
         variant = _Variant(candidate, reading.sums[last] - reading.sums[score_from], surprise)
         if request.row_key in self._variants:
             self._variants[request.row_key].append(variant)
         else:
             self._variants[request.row_key] = [variant]
             self._ready.append(request)
-            self.num_variants += 1
+            self.num_further += 1
+
+
+def _place(candidate: Candidate) -> tuple[int, int]:
+    return candidate.start, candidate.end
+
+
+def _find_end(candidates: Sequence[Candidate], chunk: Chunk, first: int) -> int:
+    """How many of the sorted candidates belong to the chunk or to what is before it: an insertion at its end does."""
+    return bisect_left(candidates, (chunk.end, chunk.end + 1), lo=first, key=_place)
 
 
 def _score(candidate: Candidate, surprise: float | None, row_key: str | None, gain: float | None) -> Score:

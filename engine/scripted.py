@@ -1,16 +1,24 @@
 """An engine without a model, for tests and dry runs: every answer is a pure function of its request."""
 
 import hashlib
+import os
+import signal
+import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from types import TracebackType
-from typing import Self
+from typing import Any, Self
 
-from engine.protocol import EngineError
+from chunkers.tokens import Tokenizer
+from engine.models import Model
+from engine.protocol import EngineError, Steps
+from engine.pull import Puller
 from engine.records import Alternatives, Completion, Outcome, Request
 
 Answer = Callable[[Request], str]
 Score = Callable[[Request], list[float]]
+Reject = Callable[[Request], str | None]
+"""Why the engine refuses a request; None where it takes it."""
 
 
 def echo(request: Request) -> str:
@@ -19,10 +27,10 @@ def echo(request: Request) -> str:
 
 
 def hashed_scores(request: Request) -> list[float]:
-    """Log-probabilities between -10 and 0 that depend on each token and the one before it."""
+    """Log-probabilities between -8 and 0 that depend on each token and the one before it, exact in 32 bits."""
     first = request.sampling.score_from or 1
     pairs = zip(request.token_ids[first - 1 :], request.token_ids[first:], strict=False)
-    return [-10 * hashlib.sha256(f"{before} {token}".encode()).digest()[0] / 255 for before, token in pairs]
+    return [-hashlib.sha256(f"{before} {token}".encode()).digest()[0] / 32 for before, token in pairs]
 
 
 class ScriptedEngine:
@@ -30,36 +38,30 @@ class ScriptedEngine:
 
     build = "scripted 1"
     determinism = "batch_invariant"
+    block_size = 32
 
     def __init__(
         self,
         answer: Answer = echo,
         score: Score = hashed_scores,
+        reject: Reject = lambda _: None,
         *,
         max_model_len: int = 2048,
         batch: int = 8,
         dies_after: int | None = None,
     ) -> None:
         """`dies_after` completions the engine raises EngineError, as a killed engine process would."""
-        self._answer, self._score = answer, score
+        self._answer, self._score, self._reject = answer, score, reject
         self._max_model_len, self._batch, self._dies_after = max_model_len, batch, dies_after
-        self.busy_seconds = 0.0
+        self.max_in_flight = 2 * batch
+        self.busy_seconds, self.steps = 0.0, Steps()
 
     def run(self, requests: Iterable[Request | None]) -> Iterator[Completion]:
         """As the protocol says."""
-        source, queue, is_exhausted, answered = iter(requests), deque[Request](), False, 0
-        while not is_exhausted or queue:
-            while not is_exhausted and len(queue) < 2 * self._batch:
-                try:
-                    request = next(source)
-                except StopIteration:
-                    is_exhausted = True
-                    break
-                if request is None:
-                    if not queue:
-                        raise RuntimeError("The source has nothing to add although every request is answered; it would wait for ever.")
-                    break
-                queue.append(request)
+        source, queue, answered = Puller(requests), deque[Request](), 0
+        while not source.is_exhausted or queue:
+            queue.extend(source.pull(len(queue), self.max_in_flight))
+            self.steps += Steps(1)
             for _ in range(min(self._batch, len(queue))):
                 if answered == self._dies_after:
                     raise EngineError(f"The scripted engine died after {answered} completions, as told.")
@@ -74,6 +76,8 @@ class ScriptedEngine:
         outcome, error = Outcome.OK, None
         if num_tokens >= self._max_model_len:
             outcome, error = Outcome.INPUT_TOO_LONG, f"{num_tokens} prompt tokens; max_model_len={self._max_model_len} must exceed them."
+        elif (reason := self._reject(request)) is not None:
+            outcome, error = Outcome.ENGINE_ERROR, reason
         elif sampling.score_from is not None:
             logprobs = tuple(self._score(request))
             count = sampling.num_alternatives
@@ -89,7 +93,7 @@ class ScriptedEngine:
         return Completion(
             request=request,
             outcome=outcome,
-            finish_reason=None if outcome is Outcome.INPUT_TOO_LONG else "length" if outcome is Outcome.TRUNCATED else "stop",
+            finish_reason={Outcome.OK: "stop", Outcome.TRUNCATED: "length"}.get(outcome),
             text=text,
             logprobs=logprobs,
             alternatives=alternatives,
@@ -105,3 +109,35 @@ class ScriptedEngine:
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
         return None
+
+
+def build_scripted(
+    model: Model,
+    *,
+    seconds_to_load: float = 0.0,
+    seconds_a_call: float = 0.0,
+    kill_word: str | None = None,
+    reject_word: str | None = None,
+    endless_word: str | None = None,
+    **settings: Any,
+) -> ScriptedEngine:
+    """The scripted engine as a run hosts it (`engine = "scripted"` in a `[models]` table), to try what a run does when things go wrong.
+
+    A prompt with one of the words kills the engine's process, is refused, or is answered without end.
+    """
+    time.sleep(seconds_to_load)
+    tokenizer = Tokenizer(model.tokenizer_path)
+
+    def holds(word: str | None, request: Request) -> bool:
+        return word is not None and word in tokenizer.decode(request.token_ids)
+
+    def reject(request: Request) -> str | None:
+        time.sleep(seconds_a_call)
+        if holds(kill_word, request):
+            os.kill(os.getpid(), signal.SIGKILL)
+        return f"The prompt holds {reject_word!r}, which this engine was told to refuse." if holds(reject_word, request) else None
+
+    def answer(request: Request) -> str:
+        return " and" * 100_000 if holds(endless_word, request) else echo(request)
+
+    return ScriptedEngine(answer, hashed_scores, reject, **settings)

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator
 from rapidfuzz.distance import DamerauLevenshtein
 
 from chunkers.records import Candidate, Category
-from engine.score import Reading
+from engine.reading import Reading
 
 MIN_LEAD = 6.0
 """Nats by which the preferred token leads the one that stands there."""
