@@ -7,8 +7,23 @@ import re
 import unicodedata
 from typing import NamedTuple
 
+MAX_CHANGED_SHARE = 0.3
+"""Of a passage's words: a page that was scanned badly has one wrong word in ten, one that was paraphrased keeps a third."""
+MIN_CHANGED_WORDS = 8
+"""So many may change in any passage, however short."""
+
 _TOKEN = re.compile(r"\r\n|\w+(?:['’]\w+)*|.", re.DOTALL)
 _JOINERS = "\u200c\u200d\ufe0e\ufe0f"
+
+
+def is_rewritten(num_changed: int, num_words: int) -> bool:
+    """Whether so many changed words of a passage make another text of it, or leave nothing of a short one."""
+    return num_changed > max(MIN_CHANGED_WORDS, MAX_CHANGED_SHARE * num_words) or num_changed >= num_words > 2
+
+
+def count_words(text: str) -> int:
+    """Words of a text; marks and white space are none."""
+    return sum(token[0].isalnum() for token in split_words(text))
 
 
 class Change(NamedTuple):

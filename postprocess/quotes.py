@@ -1,13 +1,21 @@
 """Quotes of a text: where they stand in it, exactly or folded, and how it writes its quotation marks.
 
-Folding takes white space, quotation marks, dashes and dots for equal; the source's own code points are what stays in the end.
+Folding takes white space, quotation marks, dashes and dots for equal, with or without space beside the latter two; the source's own
+code points are what stays in the end.
 """
 
 import re
-from difflib import SequenceMatcher
+from collections.abc import Hashable, Iterator, Sequence
+from typing import NamedTuple
 
-_ALIGNED_TOKEN = re.compile(r"\s+|\w+(?:['’]\w+)*|\.\.\.|-{2,3}|.", re.DOTALL)
-_FOLDED = re.compile(r"(?P<space>\s+)|(?P<dots>\.\.\.|…)|(?P<dash>-{1,3}|[‐‑‒–—―])|(?P<single>['‘’‚‛])|(?P<double>[\"“”„‟])")
+from rapidfuzz.distance import Levenshtein
+
+_DASH = r"[ \t]{0,3}(?:-{2,3}|[‒–—―])[ \t]{0,3}"
+_DOTS = r"[ \t]{0,3}(?:\.\.\.|…)"
+_ALIGNED_TOKEN = re.compile(rf"{_DASH}|{_DOTS}|\s+|\w+(?:['’]\w+)*|.", re.DOTALL)
+MAX_ALIGNED = 16_000_000
+"""Tokens of one side times tokens of the other: 0.05 s and 8 MB; more is no correction of a passage."""
+_FOLDED = re.compile(rf"(?P<dots>{_DOTS})|(?P<dash>{_DASH}|[-‐‑])|(?P<space>\s+)|(?P<single>['‘’‚‛])|(?P<double>[\"“”„‟])")
 _FOLDED_TO = {"space": " ", "dots": "…", "dash": "-", "single": "'", "double": '"'}
 
 
@@ -67,14 +75,43 @@ def _is_word(char: str) -> bool:
     return char.isdigit() or char.lower() != char.upper()
 
 
+class Run(NamedTuple):
+    """Tokens `[old_start, old_end)` against `[new_start, new_end)`."""
+
+    is_equal: bool
+    old_start: int
+    old_end: int
+    new_start: int
+    new_end: int
+
+
+def align_tokens(old: Sequence[Hashable], new: Sequence[Hashable]) -> Iterator[Run]:
+    """Runs that tile both sides, equal ones and others in turn, the fewest tokens changed; one run where there is too much to align."""
+    if len(old) * len(new) > MAX_ALIGNED:
+        yield Run(False, 0, len(old), 0, len(new))
+        return
+    # small numbers, not the hashes of strings: those differ from process to process
+    numbers: dict[Hashable, int] = {}
+    sides = [[numbers.setdefault(token, len(numbers)) for token in side] for side in (old, new)]
+    changed: Run | None = None
+    for step in Levenshtein.opcodes(*sides):
+        run = Run(step.tag == "equal", step.src_start, step.src_end, step.dest_start, step.dest_end)
+        if not run.is_equal:
+            changed = Run(False, changed.old_start, run.old_end, changed.new_start, run.new_end) if changed else run
+            continue
+        if changed:
+            yield changed
+        changed = None
+        yield run
+    if changed:
+        yield changed
+
+
 def keep_original(original: str, replacement: str) -> str:
     """The replacement with the original's code points wherever the two fold to the same."""
     old, new = _ALIGNED_TOKEN.findall(original), _ALIGNED_TOKEN.findall(replacement)
-    matcher = SequenceMatcher(None, [fold_text(token) for token in old], [fold_text(token) for token in new], autojunk=False)
-    return "".join(
-        "".join(old[old_start:old_end] if kind == "equal" else new[new_start:new_end])
-        for kind, old_start, old_end, new_start, new_end in matcher.get_opcodes()
-    )
+    runs = align_tokens([fold_text(token) for token in old], [fold_text(token) for token in new])
+    return "".join("".join(old[run.old_start : run.old_end] if run.is_equal else new[run.new_start : run.new_end]) for run in runs)
 
 
 def match_quotes(replacement: str, text: str, before: str) -> str:

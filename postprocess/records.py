@@ -1,4 +1,4 @@
-"""The rows that completions become, each beside the Arrow schema of its table: edits and findings."""
+"""The rows that completions become, each beside the Arrow schema of its table: edits, findings, and what was answered at all."""
 
 from dataclasses import dataclass
 from enum import StrEnum
@@ -85,6 +85,33 @@ class Finding:
     context_before: str
     """Up to 120 code points before the span, never across its block."""
     context_after: str
+    silent: tuple[str, ...] = ()
+    """Sorted: models that were asked about the passage, and leave the place as it is."""
+    dissenters: tuple[str, ...] = ()
+    """Sorted: models that want something else there; what, is in the findings and edits that overlap this one."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Answered:
+    """A passage about which a model gave an answer that counts: what it does not mention there, it leaves as it is."""
+
+    doc_id: str
+    start: int
+    end: int
+
+
+VOTING = frozenset({"edits", "rewrite"})
+"""Protocols in which a model looks for mistakes itself, and its silence says something; one that scores is only asked about candidates."""
+
+
+def is_voter(proposer: str) -> bool:
+    """Whether a proposer is a model that looked for mistakes itself: `MODEL/PROTOCOL` with one of VOTING."""
+    return "/" in proposer and proposer.rpartition("/")[2] in VOTING
+
+
+def family_of(proposer: str) -> str:
+    """Proposers that are counted as one: a detector's rules (`harper:AnA` is `harper`); a model with its protocol stands for itself."""
+    return proposer if "/" in proposer else proposer.partition(":")[0]
 
 
 def name_edit(doc_id: str, start: int | None, end: int | None, original: str, replacement: str, proposer: str) -> str:
@@ -139,7 +166,13 @@ FINDINGS = table_schema(
         ("status", pa.string()),
         ("context_before", pa.string()),
         ("context_after", pa.string()),
+        ("silent", pa.list_(pa.string())),
+        ("dissenters", pa.list_(pa.string())),
     ],
     nullable=frozenset({"chapter"}),
+    version=2,
 )
 """Sorted by doc_id, start, end, replacement."""
+
+ANSWERED = table_schema("answered", [("doc_id", pa.string()), ("start", pa.int64()), ("end", pa.int64())])
+"""Sorted by doc_id, start, end; one shard for each shard of chunks and model that votes."""

@@ -4,6 +4,7 @@ import json
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Protocol
 
 from pydantic import BaseModel, ConfigDict, TypeAdapter, ValidationError
 
@@ -11,6 +12,12 @@ from chunkers.records import Category, Document
 from postprocess.exports.report import TruthItem
 from postprocess.places import Places
 from postprocess.records import Finding
+
+_CATEGORIES = {category.name: category for category in Category} | {"AGREEMENT/FORM": Category.AGREEMENT}
+
+
+MAX_SHIFT_CHARS = 80
+"""An insertion or deletion may stand as far from a correction that makes the same text, as one of two «the the» does."""
 
 
 class TruthError(ValueError):
@@ -28,6 +35,18 @@ class Correction(BaseModel):
     corrected: str
     type: str = "WORD"
     """SPELL, WORD, MISSING, EXTRA, AGREEMENT/FORM, PUNCT, CASE, SPACE or QUOTE."""
+    evident: bool = True
+    """False where the error cannot be known from the text: only the scan or the author tells."""
+
+    @property
+    def category(self) -> Category:
+        """Its type as a finding's category; WORD for an unknown one."""
+        return _CATEGORIES.get(self.type, Category.WORD)
+
+    @property
+    def change(self) -> tuple[int, int, str]:
+        """Start, end and what a person put there."""
+        return self.start, self.end, self.corrected
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -63,30 +82,40 @@ def match_truth(text: str, corrections: Iterable[Correction], findings: Sequence
     """One match for each correction, in order."""
     matches = []
     for correction in corrections:
-        near = [finding for finding in findings if finding.start <= correction.end + 1 and correction.start <= finding.end + 1]
-        wanted = (correction.start, correction.end, correction.corrected)
-        is_found = any(is_same_change(text, wanted, (finding.start, finding.end, finding.replacement)) for finding in near)
+        near = [
+            finding
+            for finding in findings
+            if finding.start <= correction.end + MAX_SHIFT_CHARS and correction.start <= finding.end + MAX_SHIFT_CHARS
+        ]
+        is_found = any(is_same_change(text, correction.change, (finding.start, finding.end, finding.replacement)) for finding in near)
         matches.append(
-            Match(correction=correction, is_found=is_found, is_marked=is_found or any(_is_at(correction, finding) for finding in near))
+            Match(correction=correction, is_found=is_found, is_marked=is_found or any(is_at_place(correction, finding) for finding in near))
         )
     return matches
 
 
-def _is_at(correction: Correction, finding: Finding) -> bool:
-    """Whether a finding changes the place of a correction, not its neighbour: the spans overlap, an insertion touches a span, or two
-    insertions are on the two sides of one space.
+class Place(Protocol):
+    """What has a start and an end."""
+
+    @property
+    def start(self) -> int: ...
+
+    @property
+    def end(self) -> int: ...
+
+
+def is_at_place(one: Place, other: Place) -> bool:
+    """Whether a change is at the place of another, not beside it: the spans overlap, an insertion touches a span, or two insertions
+    are on the two sides of one space.
     """
-    gap = max(correction.start - finding.end, finding.start - correction.end)
-    return gap < (correction.start == correction.end) + (finding.start == finding.end)
+    gap = max(one.start - other.end, other.start - one.end)
+    return gap < (one.start == one.end) + (other.start == other.end)
 
 
 def is_same_change(text: str, one: tuple[int, int, str], other: tuple[int, int, str]) -> bool:
     """Whether two changes, each (start, end, replacement), make the same text."""
     start, end = min(one[0], other[0]), max(one[1], other[1])
     return text[start : one[0]] + one[2] + text[one[1] : end] == text[start : other[0]] + other[2] + text[other[1] : end]
-
-
-_CATEGORIES = {category.name: category for category in Category} | {"AGREEMENT/FORM": Category.AGREEMENT}
 
 
 def truth_items(document: Document, matches: Iterable[Match]) -> list[TruthItem]:
@@ -98,7 +127,7 @@ def truth_items(document: Document, matches: Iterable[Match]) -> list[TruthItem]
             line=places.find_line(match.correction.start)[0],
             original=match.correction.original,
             replacement=match.correction.corrected,
-            category=_CATEGORIES.get(match.correction.type, Category.WORD),
+            category=match.correction.category,
             is_found=match.is_found,
             context_before=places.cut_before(match.correction.start),
             context_after=places.cut_after(match.correction.start, match.correction.end),

@@ -1,54 +1,14 @@
-"""Two ways of writing the same: quotation marks, British and American spelling, contractions and their long forms.
+"""Two ways of writing the same: quotation marks, regional and old spelling, contractions and their long forms.
 
 Owns the question whether a change corrects anything or only restyles. A style guide may want such changes; a proofreader may not make them.
 """
 
 import re
 
+from chunkers.candidates.dialects import fold_spelling
+
 _QUOTE_KINDS = {"'": "straight single", '"': "straight double"} | dict.fromkeys("‘’‚‛", "single") | dict.fromkeys("“”„‟", "double")
 _STRAIGHT_OF = {"single": "straight single", "double": "straight double"}
-
-# Only what differs between the two spellings, not every word in -ise: «advize» is a misspelling of «advise»
-_ALWAYS_ISE = re.compile(
-    r"(adverti|advi|ari|ba|chasti|ci|circumci|compri|compromi|conci|cru|demi|despi|devi|disgui|enterpri|exci|exerci|experti|franchi|gui"
-    r"|impreci|improvi|inci|likewi|merchandi|mortgagi|no|otherwi|paradi|poi|prai|preci|premi|promi|rai|repri|revi|ri|supervi|surmi"
-    r"|surpri|televi|treati|vi|wi)[sz](e|es|ed|er|ers|ing|ings)?"
-)
-_RULES = [
-    (re.compile(r"(\w{3,}[iy])s(e|es|ed|er|ers|ing|ation|ations|ational)"), r"\1z\2"),
-    (
-        re.compile(
-            r"(arb|ard|arm|behavi|cand|clam|clang|col|demean|enam|endeav|fav|ferv|flav|glam|harb|hon|hum|lab|misdemean|neighb|od|parl|ranc"
-            r"|rig|rum|sav|savi|splend|succ|tum|val|vap|vig)our(\w*)"
-        ),
-        r"\1or\2",
-    ),
-    (
-        re.compile(
-            r"(calib|cent|fib|goit|lit|lust|manoeuv|meag|met|millimet|centimet|kilomet|mit|och|sab|scept|sepulch|somb|spect|theat)re(s?)"
-        ),
-        r"\1er\2",
-    ),
-    (
-        re.compile(r"(cance|counse|dia|du|equa|fue|jewe|labe|leve|marve|mode|pane|quarre|riva|signa|trave|tunne|wors?hippe)ll(\w+)"),
-        r"\1l\2",
-    ),
-    (re.compile(r"(ana|cata|dia|epi|mono|pro)logue(s?)"), r"\1log\2"),
-    (re.compile(r"(def|off|pret)ence(s?)"), r"\1ense\2"),
-    (re.compile(r"(analy|cataly|paraly)s(e|es|ed|er|ers|ing)"), r"\1z\2"),
-    (re.compile(r"(acknowledg|judg|abridg)ement(s?)"), r"\1ment\2"),
-    (re.compile(r"(among|amid)st"), r"\1"),
-    (re.compile(r"(after|back|for|in|on|out|to|up|down|home)wards"), r"\1ward"),
-    (re.compile(r"(burn|dream|lean|leap|learn|spoil)t"), r"\1ed"),
-]
-_PAIRS = {
-    "aeroplane": "airplane", "ageing": "aging", "aluminium": "aluminum", "cheque": "check", "cosy": "cozy", "draught": "draft",
-    "enrol": "enroll", "fulfil": "fulfill", "gaol": "jail", "grey": "gray", "greyer": "grayer", "instalment": "installment",
-    "kerb": "curb", "mould": "mold", "moustache": "mustache", "plough": "plow", "programme": "program", "pyjamas": "pajamas",
-    "sceptic": "skeptic", "sceptical": "skeptical", "skilful": "skillful", "smelt": "smelled", "spelt": "spelled",
-    "spilt": "spilled", "storey": "story", "sulphur": "sulfur", "tyre": "tire", "whilst": "while", "wilful": "willful",
-    "woollen": "woolen", "yoghurt": "yogurt",
-}  # fmt: skip
 _CONTRACTIONS = [
     (re.compile(r"\bcan(?:'t|not)\b"), "can not"),
     (re.compile(r"\bwon't\b"), "will not"),
@@ -61,11 +21,11 @@ _CONTRACTIONS = [
     (re.compile(r"'ll\b"), " will"),
 ]
 _SHORT_FORMS = {"'s": (" is", " has", " was"), "'d": (" would", " had"), "'ll": (" shall",)}
-_WORD = re.compile(r"[^\W\d_]+")
+_WORD = re.compile(r"[^\W\d_]+(?:-[^\W\d_]+)*")
 
 
 def is_restyle(original: str, replacement: str) -> bool:
-    """Whether the two differ only in straight against curly quotes, in regional spelling, or in contractions.
+    """Whether the two differ only in straight against curly quotes, in regional or old spelling, or in contractions.
 
     A curly quote turned round is a correction, so is a straight one that became another kind of mark.
     """
@@ -88,22 +48,21 @@ def _is_same_quote(old: str | None, new: str | None) -> bool:
 
 
 def _fold(text: str) -> str:
-    """Regional spellings and contractions in one form. Marks and letter case stay: to change those is a correction."""
-    text = _WORD.sub(lambda match: _fold_spelling(match[0]), text.replace("’", "'"))
+    """Regional and old spellings and contractions in one form. Marks and letter case stay: to change those is a correction."""
+    text = _WORD.sub(lambda match: _fold_word(match[0]), text.replace("’", "'"))
     for contraction, expanded in _CONTRACTIONS:
         text = contraction.sub(expanded, text)
     return text
 
 
-def _fold_spelling(word: str) -> str:
-    lower = word.lower()
-    if not _ALWAYS_ISE.fullmatch(lower):
-        for rule, folded in _RULES:
-            lower = rule.sub(folded, lower) if rule.fullmatch(lower) else lower
-    lower = _PAIRS.get(lower, lower)
+def _fold_word(word: str) -> str:
+    """In its own case; words with a hyphen are folded whole first: «to-day» is «today»."""
+    folded = fold_spelling(word.lower())
+    if folded == word.lower() and "-" in word:
+        return "-".join(map(_fold_word, word.split("-")))
     if word.islower():
-        return lower
-    return lower.upper() if len(word) > 1 and word.isupper() else lower.capitalize() if word.istitle() else word
+        return folded
+    return folded.upper() if len(word) > 1 and word.isupper() else folded[:1].upper() + folded[1:] if word[1:].islower() else word
 
 
 def _is_expansion(short: str, long: str) -> bool:

@@ -14,7 +14,16 @@ from importlib.resources import files
 from string import Template
 
 from chunkers.records import Category
-from postprocess.exports.report import CATEGORY_LABELS, ReportData, TruthItem, cut_context, order_report
+from postprocess.exports.report import (
+    CATEGORY_LABELS,
+    YIELD_COLUMNS,
+    ReportData,
+    TruthItem,
+    cut_context,
+    describe_models,
+    order_report,
+    yield_cells,
+)
 from postprocess.records import Finding
 
 _SURROGATE = re.compile("[\ud800-\udfff]")
@@ -34,6 +43,8 @@ def render_html(report: ReportData) -> str:
         run=escape(report.run),
         facts="".join(f"<div><dt>{escape(label)}</dt><dd>{escape(value)}</dd></div>" for label, value in _list_facts(report)),
         notes=_render_notes(report),
+        yields=_render_yields(report),
+        times=_render_times(report),
         style=style,
         style_hash=_hash_source(style),
         script=script,
@@ -59,6 +70,40 @@ def _render_notes(report: ReportData) -> str:
         f"<li><bdi>{escape(document.name)}</bdi>: {escape(note)}</li>" for document in report.documents for note in document.notes
     )
     return f'<ul class="notes">{notes}</ul>' if notes else ""
+
+
+def _render_yields(report: ReportData) -> str:
+    if not report.yields:
+        return ""
+    head = "".join(f"<th scope=col>{escape(column)}</th>" for column in YIELD_COLUMNS)
+    rows = "".join("<tr>" + "".join(f"<td><bdi>{escape(cell)}</bdi></td>" for cell in yield_cells(row)) + "</tr>" for row in report.yields)
+    sentences = "".join(
+        f"<li{' class=idle' if row.is_idle_model else ''}><bdi>{escape(sentence)}</bdi></li>"
+        for row, sentence in zip(
+            (row for row in report.yields if row.engine_seconds is not None), describe_models(report.yields), strict=True
+        )
+    )
+    return (
+        f'<section id="yields" class="panel told"><details><summary>What each proposer added</summary><div class="scroll"><table><thead>'
+        f"<tr>{head}</tr></thead><tbody>{rows}</tbody></table></div><p>alone: findings that nobody else had</p></details>"
+        f"<ul>{sentences}</ul></section>"
+    )
+
+
+def _render_times(report: ReportData) -> str:
+    if not report.times:
+        return ""
+    longest = max(spent.seconds for spent in report.times) or 1.0
+    rows = "".join(
+        f"<tr><td><bdi>{escape(spent.what)}</bdi></td><td>{spent.seconds:,.1f} s</td>"
+        f'<td><svg viewBox="0 0 100 4" preserveAspectRatio="none" aria-hidden="true"><rect class="sure" height="4" '
+        f'width="{100 * spent.seconds / longest:.1f}"/></svg></td></tr>'
+        for spent in report.times
+    )
+    return (
+        f'<section id="times" class="panel told"><details><summary>Where the time went</summary><div class="scroll"><table><tbody>{rows}'
+        "</tbody></table></div><p>Of the last command; detectors go on while engines start and work.</p></details></section>"
+    )
 
 
 def _dump_data(report: ReportData, findings: list[Finding]) -> str:
@@ -95,6 +140,8 @@ def _dump_finding(finding: Finding, indexes: dict[str, int]) -> dict[str, object
         "category": finding.category,
         "message": finding.message,
         "proposers": finding.proposers,
+        "silent": finding.silent,
+        "dissenters": finding.dissenters,
         "confidence": finding.confidence,
         "status": finding.status,
         "before": before,

@@ -118,6 +118,10 @@
     const why = make("div", { class: "why" });
     if (finding.message) why.append(make("bdi", { class: "message" }, finding.message), " ");
     why.append(make("bdi", {}, finding.proposers.join(", ")));
+    const dispute = [];
+    if (finding.dissenters.length) dispute.push(`${finding.dissenters.join(", ")}: something else here`);
+    if (finding.silent.length) dispute.push(`${finding.silent.join(", ")}: nothing here`);
+    if (dispute.length) why.append(make("bdi", { class: "votes" }, dispute.join(" · ")));
     const button = (name, label, action) => make("button", { type: "button", class: name, "aria-pressed": "false", onclick: (event) => {
       event.stopPropagation();
       select(index, false);
@@ -246,7 +250,12 @@
     (ignored === "categories" || !view.categories.size || view.categories.has(finding.category)) &&
     (view.document === "" || finding.document === Number(view.document)) &&
     (!view.query || finding.haystack.includes(view.query)) &&
-    (!view.state || (view.state === "conflict" ? finding.status === "conflict" : view.state === stateOf(finding)));
+    (!view.state || (view.state === "conflict" ? finding.status === "conflict" : view.state === "disputed" ? isDisputed(finding)
+      : view.state === stateOf(finding)));
+
+  // Of the models that looked at the place themselves some want this, and others nothing or something else
+  const isDisputed = (finding) => finding.dissenters.length > 0 || (finding.silent.length > 0 && finding.proposers.some(isVoter));
+  const isVoter = (proposer) => /\/(edits|rewrite)$/.test(proposer);
 
   function stateOf(finding) {
     const decision = decisions.get(finding.id);

@@ -8,6 +8,7 @@ from enum import StrEnum
 from chunkers.records import Category
 from postprocess.places import MAX_CONTEXT_CHARS
 from postprocess.records import Finding
+from postprocess.yields import Yield, describe_yield
 
 _FIRST_WORD = re.compile(r"^\S*\s+")
 _LAST_WORD = re.compile(r"\s+\S*$")
@@ -73,8 +74,17 @@ class SummaryLine:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class TimeSpent:
+    """For how long one kind of work of the run's last command went on."""
+
+    what: str
+    """As shown: `reading`, `engine work: qwen3-8b`."""
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class ReportData:
-    """Everything a report shows; nothing in it depends on when or where it is written."""
+    """Everything a report shows; nothing in it but `times` depends on when or where it is written."""
 
     title: str
     run: str
@@ -90,6 +100,30 @@ class ReportData:
     summary: tuple[SummaryLine, ...] = ()
     truth: tuple[TruthItem, ...] | None = None
     """A human's corrections of the same documents; None where there are none to compare with."""
+    yields: tuple[Yield, ...] = ()
+    """What each proposer added, sorted by proposer."""
+    times: tuple[TimeSpent, ...] = ()
+    """In the order in which they are shown; some go on at the same time."""
+
+
+YIELD_COLUMNS = ("proposer", "edits", "rejected", "findings", "accepted", "alone: accepted", "suggested", "right", "false", "engine s")
+"""Of the table of yields; `right` and `false` are of what was its alone, where there are corrections by people."""
+
+
+def yield_cells(row: Yield) -> tuple[str, ...]:
+    """A row of the table of yields, in the order of YIELD_COLUMNS."""
+    right, wrong = (
+        None if accepted is None or suggested is None else accepted + suggested
+        for accepted, suggested in ((row.accepted_right, row.suggested_right), (row.accepted_false, row.suggested_false))
+    )
+    counts = (row.num_edits, row.num_rejected, row.num_findings, row.num_accepted, row.alone_accepted, row.alone_suggested, right, wrong)
+    seconds = "" if row.engine_seconds is None else f"{row.engine_seconds:,.1f}"
+    return row.proposer, *("" if count is None else f"{count:,}" for count in counts), seconds
+
+
+def describe_models(yields: Iterable[Yield]) -> list[str]:
+    """A sentence for each model: what it added, or that it added nothing."""
+    return [f"{row.proposer} {describe_yield(row)}." for row in yields if row.engine_seconds is not None]
 
 
 def find_band(confidence: float) -> Band:

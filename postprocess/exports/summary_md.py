@@ -2,7 +2,17 @@
 
 import re
 
-from postprocess.exports.report import CATEGORY_LABELS, Band, ReportData, cut_context, order_report, report_counts
+from postprocess.exports.report import (
+    CATEGORY_LABELS,
+    YIELD_COLUMNS,
+    Band,
+    ReportData,
+    cut_context,
+    describe_models,
+    order_report,
+    report_counts,
+    yield_cells,
+)
 from postprocess.records import Finding, FindingStatus
 
 _MARKUP = re.compile(r"([\\`*_\[\]<>#|~&$])")
@@ -26,6 +36,9 @@ def render_summary(report: ReportData) -> str:
             chapter = finding.chapter
             lines += [f"### {_escape(chapter)}", ""]
         lines += _list_finding(finding)
+    lines += [*_list_yields(report), *_list_times(report)]
+    if report.summary:
+        lines += ["## What it took", "", *(f"- {_escape(line.label)}: {_escape(line.value)}" for line in report.summary)]
     return "\n".join(lines).rstrip("\n") + "\n"
 
 
@@ -38,7 +51,6 @@ def _list_facts(report: ReportData) -> list[str]:
         ("words", f"{num_words:,}"),
         ("findings", f"{len(report.findings):,}"),
         ("applied from", f"{report.min_accept:g}"),
-        *((line.label, line.value) for line in report.summary),
     ]
     if report.truth is not None:
         num_found = sum(item.is_found for item in report.truth)
@@ -58,11 +70,31 @@ def _list_counts(findings: list[Finding]) -> list[str]:
     return [*rows, f"| all | {' | '.join(map(str, sums))} | {sum(sums)} |", ""]
 
 
+def _list_yields(report: ReportData) -> list[str]:
+    if not report.yields:
+        return []
+    rows = [f"| {' | '.join(YIELD_COLUMNS)} |", "|---|" + "--:|" * (len(YIELD_COLUMNS) - 1)]
+    rows += [f"| {' | '.join(map(_escape, yield_cells(row)))} |" for row in report.yields]
+    sentences = [f"- {_escape(sentence)}" for sentence in describe_models(report.yields)]
+    return ["## What each proposer added", "", *rows, "", *sentences, *([""] if sentences else [])]
+
+
+def _list_times(report: ReportData) -> list[str]:
+    if not report.times:
+        return []
+    rows = [f"- {_escape(spent.what)}: {spent.seconds:,.1f} s" for spent in report.times]
+    return ["## Where the time went", "", *rows, "", "Of the last command; detectors go on while engines start and work.", ""]
+
+
 def _list_finding(finding: Finding) -> list[str]:
     before, after = cut_context(finding.context_before, finding.context_after)
     facts = [f"line {finding.line}", CATEGORY_LABELS[finding.category], f"{finding.confidence:.2f}", ", ".join(finding.proposers)]
     if finding.status is FindingStatus.CONFLICT:
         facts.append("in conflict with a surer finding")
+    if finding.dissenters:
+        facts.append(f"{', '.join(finding.dissenters)}: something else here")
+    if finding.silent:
+        facts.append(f"{', '.join(finding.silent)}: nothing here")
     message = f": {_escape(finding.message)}" if finding.message else ""
     quote = _escape(before) + _show_change(finding) + _escape(after)
     return [f"- {_escape(' · '.join(facts))}{message}", f"  > {_escape_marker(quote)}", ""]
