@@ -1,19 +1,68 @@
 """Settings of a run: flows.toml in the working folder < environment FLOWS_* < flags. Every check of a setting happens here."""
 
 import os
+import re
+from datetime import UTC, datetime, timedelta
+from decimal import Decimal
 from pathlib import Path
 from typing import Any, Literal
+from urllib.parse import urlsplit
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict, SettingsError, TomlConfigSettingsSource
 
-from engine.models import EMBEDDED
+from engine.budget import Budget
+from engine.device import Device, find_device
+from engine.ledger import Prices
+from engine.models import EMBEDDED, PROOFREADER
+from engine.options import check_options, deciding_options
+from engine.process import EngineKind
+from engine.sources import source_of
+from flows.identity import canonical_json
 
-Protocol = Literal["auto", "score", "edits"]
+Protocol = Literal["auto", "score", "edits", "rewrite"]
+Quantization = Literal["auto", "none", "int8"]
+FailOn = Literal["never", "accepted", "any"]
+
+LIMITS = frozenset({"max_error_rate", "max_cost", "max_engine_hours", "deadline", "fail_on", "fresh", "prices", "check_fit"})
+"""Settings that decide when a run stops and what it costs, not what it finds: they are no part of its name."""
+
+ENDPOINT_KEYS = frozenset(
+    {"base_url", "api_key_env", "tokenizer", "max_model_len", "max_in_flight", "timeout_s", "max_retries", "extra_body"}
+)
+"""Of a `[models.NAME]` table, those that only an endpoint has."""
+NOT_IDENTITY = frozenset({"prices", "base_url", "api_key_env", "max_in_flight", "timeout_s", "max_retries", "quantization"})
+"""Of the same, those that decide where, how fast and at what price a model is asked, not what it answers; how its weights are quantised is
+known once `auto` is decided."""
+_SCORING = frozenset(map(source_of, (EMBEDDED, PROOFREADER)))
+_OWN_FIELDS = frozenset({"model", "messages", "stream", "n", "max_tokens", "max_completion_tokens", "response_format"})
+"""Of a request to a server, those that galley sets itself."""
+_DURATION = re.compile(r"(?:(\d+)h)?(?:(\d+)m)?(?:(\d+)s)?")
 
 
 class ConfigError(Exception):
     """A setting that cannot be used: what was met, the rule, what to do."""
+
+
+class PricesConfig(BaseModel):
+    """A `[prices]` table: what engine time or tokens cost."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    per_engine_hour: Decimal | None = Field(default=None, ge=0)
+    """Of an engine that is held: loading, computing, waiting."""
+    input_per_million: Decimal | None = Field(default=None, ge=0)
+    """Prompt tokens that are computed."""
+    cached_per_million: Decimal | None = Field(default=None, ge=0)
+    """Prompt tokens from the prefix cache; by default as computed ones."""
+    output_per_million: Decimal | None = Field(default=None, ge=0)
+    """Tokens of answers."""
+    currency: str = Field(default="USD", pattern="^[A-Z]{3}$")
+    """Three letters, only shown."""
+
+    def prices(self) -> Prices:
+        """For the ledger."""
+        return Prices(**self.model_dump(exclude={"currency"}))
 
 
 class ModelConfig(BaseModel):
@@ -22,11 +71,85 @@ class ModelConfig(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     source: str
-    """Built-in name, `pypi:…`, `hf:ORG/NAME[@REVISION]`, a folder or a GGUF file."""
+    """Built-in name, `pypi:…`, `hf:ORG/NAME[@REVISION]`, `s3://…`, a folder or a GGUF file; of an endpoint the model's name there."""
     protocol: Protocol = "auto"
-    """`score` judges candidates, `edits` asks for edits; `auto` is `score` for the embedded model, else `edits`."""
+    """`score` judges candidates, `edits` asks for edits, `rewrite` for the corrected passage; `auto` is `score` for the embedded model,
+    else `edits`."""
+    engine: EngineKind | Literal["endpoint"] = "vllm"
+    """`endpoint` asks an OpenAI-compatible server; `scripted` answers without a model, for trying what a run does."""
     engine_args: dict[str, Any] = Field(default_factory=dict)
     """Passed to vLLM's EngineArgs unchanged."""
+    quantization: Quantization = "auto"
+    """`int8` rounds the weights once and computes with 8 bits; `none` takes them as the source has them; `auto` is `int8` for
+    `smollm2-135m-proofreader` on a CPU, else `none`."""
+    prices: PricesConfig | None = None
+    """This model's own; None for those of `[prices]`."""
+    base_url: str | None = None
+    """Of an endpoint: the server's address, which most often ends in `/v1`."""
+    api_key_env: str | None = Field(default=None, pattern="^[A-Z_][A-Z0-9_]*$")
+    """Of an endpoint: the environment variable that holds its key, `OPENAI_API_KEY` by default; a server on this machine needs none."""
+    tokenizer: str | None = None
+    """Of an endpoint: a model source, or a folder with tokenizer.json, that lengths are told with; the embedded model's by default."""
+    max_model_len: int | None = Field(default=None, ge=1)
+    """Of an endpoint: tokens of a prompt with its answer."""
+    max_in_flight: int = Field(default=64, ge=1, le=1024)
+    """Of an endpoint: requests at once at most; how many there are follows what the server can take."""
+    timeout_s: float = Field(default=600.0, gt=0)
+    """Of an endpoint: a request that has no answer by then is a timeout, and asked again."""
+    max_retries: int = Field(default=5, ge=0)
+    """Of an endpoint: further tries, with growing pauses, where the server fails or the connection does."""
+    extra_body: dict[str, Any] = Field(default_factory=dict)
+    """Of an endpoint: added to every request as it is, such as `seed` or `chat_template_kwargs`."""
+
+    @model_validator(mode="after")
+    def _check_engine(self) -> "ModelConfig":
+        if self.engine != "endpoint":
+            if given := sorted(
+                key for key in ENDPOINT_KEYS if getattr(self, key) != type(self).model_fields[key].get_default(call_default_factory=True)
+            ):
+                raise ValueError(
+                    f'{given[0]} is set and engine is {self.engine}; it is for a server; set engine = "endpoint", or remove it'
+                )
+            return self
+        url = urlsplit(self.base_url or "")
+        if url.scheme not in ("http", "https") or not url.hostname or url.query or url.fragment:
+            raise ValueError("an endpoint has no usable base_url; it is the server's address; give one, such as http://localhost:8000/v1")
+        if url.username or url.password:
+            raise ValueError("base_url holds a user or password; secrets come from the environment alone; name the variable as api_key_env")
+        if self.engine_args:
+            raise ValueError(
+                "engine_args are set for an endpoint; they are for an engine of this machine; put what a server takes in extra_body"
+            )
+        if self.protocol == "score":
+            raise ValueError(
+                'the score protocol needs log-probabilities of given text, which no endpoint gives; set protocol = "edits" or "rewrite"'
+            )
+        if own := sorted(_OWN_FIELDS & self.extra_body.keys()):
+            raise ValueError(f"extra_body holds {own[0]}, which every request sets itself; remove it")
+        canonical_json(self.extra_body)  # it decides the answers, and so the calls' keys
+        return self
+
+    def identity(self) -> str:
+        """Everything that decides what the model answers, for the name of a run."""
+        deciding = self.model_copy(update={"engine_args": deciding_options(self.engine_args)})
+        return deciding.model_dump_json(exclude=set(NOT_IDENTITY if self.engine == "endpoint" else NOT_IDENTITY | ENDPOINT_KEYS))
+
+    @model_validator(mode="after")
+    def _check_options(self) -> "ModelConfig":
+        if self.engine == "vllm":
+            check_options(self.engine_args)
+        elif self.engine == "endpoint" and self.quantization != "auto":
+            raise ValueError(f'quantization = "{self.quantization}" is set for an endpoint, whose weights are its server\'s; remove it')
+        return self
+
+    @field_validator("engine_args")
+    @classmethod
+    def _check_arguments(cls, arguments: dict[str, Any]) -> dict[str, Any]:
+        canonical_json(arguments)  # they decide the answers, and so the calls' keys
+        length = arguments.get("max_model_len", 1)
+        if not isinstance(length, int) or length < 1:
+            raise ValueError(f"max_model_len={arguments['max_model_len']!r} is no whole number of tokens; give one, such as 8192")
+        return arguments
 
 
 class RunConfig(BaseSettings):
@@ -36,24 +159,46 @@ class RunConfig(BaseSettings):
         extra="forbid", frozen=True, env_prefix="FLOWS_", toml_file="flows.toml", use_attribute_docstrings=True
     )
 
-    model: tuple[str, ...] = (EMBEDDED,)
-    """Names from `[models]`, or sources themselves."""
+    model: tuple[str, ...] = (PROOFREADER,)
+    """Names from `[models]`, or sources themselves; where none is named, `smollm2-135m` answers batch files and text protocols."""
     models: dict[str, ModelConfig] = Field(default_factory=dict)
-    """`[models.NAME]` tables: `source`, `protocol`, and `engine_args` that reach vLLM unchanged."""
+    """`[models.NAME]` tables: `source`, `protocol`, `engine_args` that reach vLLM unchanged, `prices`; of a server `base_url` and more."""
     protocol: Protocol = "auto"
     """Overrides the models' own."""
+    quantization: Quantization = "auto"
+    """Overrides the models' own; `int8` rounds the weights of a model once and computes with 8 bits, `none` takes them as they are."""
+    check_fit: bool = True
+    """Refuse a model that does not fit into memory before anything is computed."""
     out: str = "out"
     """Workspace folder: holds `calls/` and `runs/`."""
+    style: str | None = None
+    """Style sheet of all documents; None for `NAME.style.toml` beside each, else `style.toml` in its folder."""
     limit: int | None = Field(default=None, ge=1)
     """Only the first so many chunks of prose; None for all."""
     min_confidence: float = Field(default=0.8, ge=0, le=1)
     """Findings at or above are accepted, and applied by `flows apply`."""
     min_suggest: float = Field(default=0.1, ge=0, le=1)
     """Edits below do not become findings."""
-    max_tokens: int = Field(default=700, ge=64)
-    """Of a chunk; 700 tokens are about 500 words."""
-    max_context_tokens: int = Field(default=120, ge=0)
+    calibration: str | None = None
+    """A file of `flows calibrate` that confidences come from; None for the one that comes with galley."""
+    max_tokens: int = Field(default=448, ge=64)
+    """Of a chunk; 448 tokens are about 330 words."""
+    max_context_tokens: int = Field(default=32, ge=0)
     """Of the text shown before and after a chunk, each."""
+    prices: PricesConfig = Field(default_factory=PricesConfig)
+    """`[prices]`: `per_engine_hour`, or `input_per_million`, `cached_per_million`, `output_per_million` tokens; `currency`."""
+    max_error_rate: float = Field(default=0.01, ge=0, le=1)
+    """A run with more failed calls or inputs than this share ends with exit code 3."""
+    max_cost: Decimal | None = Field(default=None, ge=0)
+    """Money that one command may spend; what is in flight then is finished, the rest skipped, exit code 4."""
+    max_engine_hours: float | None = Field(default=None, ge=0)
+    """The same for the hours for which engines are held."""
+    deadline: str | None = None
+    """The same for time: a duration (`90m`, `1h30m`), a time of day (`06:00`), or a date with time (`2026-12-01T06:00`)."""
+    fail_on: FailOn = "never"
+    """`accepted` or `any`: a run with such findings ends with exit code 1."""
+    fresh: bool = False
+    """Compute everything anew; what is stored stays, and the new answers are the ones found from then on."""
 
     @model_validator(mode="after")
     def _check(self) -> "RunConfig":
@@ -63,6 +208,29 @@ class RunConfig(BaseSettings):
             raise ValueError(f"out={self.out} is a URL; the workspace is a folder on this machine for now; give a path")
         if self.min_suggest > self.min_confidence:
             raise ValueError(f"min_suggest={self.min_suggest} is above min_confidence={self.min_confidence}; lower min_suggest")
+        if len(set(self.model)) < len(self.model):
+            raise ValueError(f"model={list(self.model)} names one twice; each model answers once; name it once")
+        if "model" not in self.model_fields_set and self.protocol in ("edits", "rewrite"):
+            object.__setattr__(self, "model", (EMBEDDED,))  # the proofreader has learned to copy, not to answer
+        if scoring := [name for name in self.model if (found := self.find_model(name)).engine == "endpoint" and found.protocol == "score"]:
+            raise ValueError(
+                f"protocol=score and {scoring[0]} is an endpoint; an endpoint gives no log-probabilities of a given text; "
+                "ask it with protocol=edits or rewrite"
+            )
+        for name in self.model:
+            if (found := self.find_model(name)).quantization == "int8" and (other := found.engine_args.get("quantization")):
+                raise ValueError(f"quantization=int8 and the engine_args of {name} ask for {other}; weights are rounded once; remove one")
+        odd = [
+            name
+            for name in self.model
+            if (prices := self.find_prices(name)).currency != self.prices.currency and prices.prices().is_empty is False
+        ]
+        if odd:
+            raise ValueError(f"the prices of {odd[0]} are in another currency than [prices]; a run adds them up; set one currency for all")
+        if self.deadline is not None:
+            parse_deadline(self.deadline, datetime.now(UTC))
+        if self.max_cost is not None and all(self.find_prices(name).prices().is_empty for name in self.model):
+            raise ValueError("max_cost is set and no price is; a limit of money needs a price; set per_engine_hour or others in [prices]")
         return self
 
     @classmethod
@@ -81,8 +249,78 @@ class RunConfig(BaseSettings):
         found = self.models.get(name) or ModelConfig(source=name)
         protocol = self.protocol if self.protocol != "auto" else found.protocol
         if protocol == "auto":
-            protocol = "score" if found.source == EMBEDDED else "edits"
-        return found.model_copy(update={"protocol": protocol})
+            protocol = "score" if source_of(found.source) in _SCORING and found.engine != "endpoint" else "edits"
+        quantization = found.quantization if self.quantization == "auto" or found.engine == "endpoint" else self.quantization
+        is_plain = found.engine == "vllm" and "quantization" not in found.engine_args
+        if quantization == "auto" and source_of(found.source) == source_of(PROOFREADER) and is_plain and find_device() is Device.CPU:
+            quantization = "int8"  # what its calibration was fitted on
+        return found.model_copy(update={"protocol": protocol, "quantization": quantization})
+
+    def find_prices(self, name: str) -> PricesConfig:
+        """The model's own prices, or those of all."""
+        own = self.models[name].prices if name in self.models else None
+        return own or self.prices
+
+    def budget(self, now: datetime) -> Budget:
+        """What one command that starts `now` may spend."""
+        return Budget(
+            max_cost=self.max_cost,
+            max_engine_seconds=None if self.max_engine_hours is None else 3600 * self.max_engine_hours,
+            deadline=None if self.deadline is None else parse_deadline(self.deadline, now),
+        )
+
+
+def parse_deadline(text: str, now: datetime) -> datetime:
+    """The moment that `90m`, `06:00` (the next one here) or `2026-12-01T06:00` stands for, seen from `now`.
+
+    Raises ValueError for anything else, and for a moment that is past.
+    """
+    duration = _DURATION.fullmatch(text)
+    try:
+        if text and duration:
+            hours, minutes, seconds = (int(part or 0) for part in duration.groups())
+            return now + timedelta(hours=hours, minutes=minutes, seconds=seconds)
+        if re.fullmatch(r"\d{1,2}:\d{2}", text):
+            local = now.astimezone()
+            hour, minute = map(int, text.split(":"))
+            moment = local.replace(hour=hour, minute=minute, second=0, microsecond=0)
+            return moment if moment > local else moment + timedelta(days=1)
+        moment = datetime.fromisoformat(text).astimezone()
+    except (ValueError, OverflowError):
+        raise ValueError(f"deadline={text!r} is no time; give a duration (90m, 1h30m), a time of day (06:00) or 2026-12-01T06:00") from None
+    if moment <= now:
+        raise ValueError(f"deadline={text} is past; a run needs time; give a later one")
+    return moment
+
+
+class RecordedConfig(RunConfig):
+    """The settings of a run as its manifest has them: no flows.toml and no environment of now has a say."""
+
+    model_config = SettingsConfigDict(toml_file=None)
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        return (init_settings,)
+
+
+def restore_config(recorded: dict[str, Any], out: str) -> RunConfig:
+    """The settings that a manifest records, with the workspace where it is now, and without a deadline, which may be past.
+
+    Raises ConfigError where this version does not know them.
+    """
+    try:
+        return RecordedConfig(**recorded | {"out": out, "fresh": False, "deadline": None})
+    except ValidationError as error:
+        first = error.errors()[0]
+        key = ".".join(str(part) for part in first["loc"])
+        raise ConfigError(f"{key}: {first['msg']}. Run its command again with this version.") from error
 
 
 def load_config(**flags: Any) -> RunConfig:

@@ -8,11 +8,13 @@ from itertools import groupby
 from operator import attrgetter
 from pathlib import Path
 
+from chunkers.passages import apply_style
 from chunkers.readers import parse_document, read_document
 from chunkers.records import CHUNKS, DOCUMENTS, Chunk, Document, DocumentError
 from chunkers.shards import read_shard, write_shard
 from chunkers.tokens import Tokenizer
 from chunkers.windows import block_texts, window_document
+from flows.styles import StyleBook, find_sheet, read_styles, style_of
 from postprocess.assemble import rebuild_text
 
 logger = logging.getLogger(__name__)
@@ -84,11 +86,15 @@ def _exists(path: str) -> bool:
         return False  # a name too long, or a folder that may not be entered: the reader says so
 
 
-def build_corpus(inputs: Iterable[str], folder: Path, tokenizer: Tokenizer, *, max_tokens: int, max_context_tokens: int) -> Corpus:
+def build_corpus(
+    inputs: Iterable[str], folder: Path, tokenizer: Tokenizer, *, max_tokens: int, max_context_tokens: int, style_path: str | None = None
+) -> Corpus:
     """Read every input once and write its chunks; an input that cannot be read is reported and the others go on.
 
-    Shards are in the order of inputs and hold whole documents; two inputs with the same bytes are one document.
+    Shards are in the order of inputs and hold whole documents; two inputs with the same bytes are one document. Style sheets do not decide
+    where a document is cut. Raises ConfigError for one that cannot be used.
     """
+    styles = StyleBook(style_path)
     writer = _ShardWriter(folder / "chunks")
     rows: dict[str, DocumentRow] = {}
     unread: list[Unread] = []
@@ -100,12 +106,19 @@ def build_corpus(inputs: Iterable[str], folder: Path, tokenizer: Tokenizer, *, m
             unread.append(Unread(path=path, message=str(error)))
             continue
         if document.doc_id in rows:
-            logger.warning("%s has the same bytes as %s; it is read once.", path, rows[document.doc_id].path)
+            first = rows[document.doc_id].path
+            is_other = find_sheet(path, style_path).style != find_sheet(first, style_path).style
+            held = ", with the style sheet of that one" if is_other else ""
+            logger.warning("%s has the same bytes as %s; it is read once%s.", path, first, held)
             continue
         rows[document.doc_id] = _document_row(document)
+        styles.apply(document)
         counts = tokenizer.count_tokens(block_texts(document))
         writer.add(window_document(document, counts, tokenizer.count_tokens, max_tokens=max_tokens, max_context_tokens=max_context_tokens))
     writer.close()
+    for warning in styles.list_missing():
+        logger.warning("%s", warning)
+    styles.write(folder)
     documents_path = folder / "documents.parquet"
     write_shard(str(documents_path), DOCUMENTS, sorted(rows.values(), key=lambda row: (row.path, row.doc_id)))
     return Corpus(
@@ -135,6 +148,12 @@ class _ShardWriter:
             self.paths.append(path)
             self.num_prose_chunks.append(sum(chunk.is_readable for chunk in self._chunks))
             self._chunks, self._num_tokens = [], 0
+
+
+def share_limit(limit: int | None, num_chunks: tuple[int, ...]) -> list[int | None]:
+    """How many chunks of each shard belong to the first `limit` of the run; None for all."""
+    before = [sum(num_chunks[:index]) for index in range(len(num_chunks))]
+    return [None if limit is None else max(0, limit - earlier) for earlier in before]
 
 
 def _document_row(document: Document) -> DocumentRow:
@@ -168,11 +187,12 @@ def restore_corpus(shard_paths: Iterable[Path], documents_path: Path) -> Iterato
 
 
 def restore_documents(shard_path: Path, documents_path: Path) -> Iterator[tuple[Document, list[Chunk]]]:
-    """Each document of a shard as it was read, from its chunks alone: the source file is not needed and may have changed since.
+    """Each document of a shard as it was read, from its chunks alone: the source file is not needed and may have changed since; with the
+    style sheet that it had then.
 
     Raises DocumentError where the chunks do not give the document's bytes back.
     """
-    rows = read_rows(documents_path)
+    rows, styles = read_rows(documents_path), read_styles(documents_path.parent)
     for doc_id, group in groupby(read_shard(str(shard_path), Chunk), key=attrgetter("doc_id")):
         chunks, row = list(group), rows[doc_id]
         document = parse_document((row.bom + rebuild_text(chunks)).encode(row.encoding), row.path)
@@ -180,4 +200,4 @@ def restore_documents(shard_path: Path, documents_path: Path) -> Iterator[tuple[
             raise DocumentError(
                 f"{shard_path}: the chunks of {row.path} do not give its bytes back; delete the run's folder and run again."
             )
-        yield document, chunks
+        yield apply_style(document, style_of(styles.get(doc_id))).document, chunks

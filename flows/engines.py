@@ -1,22 +1,57 @@
 """The engines of this process: each model is loaded once, in a thread of its own, and lives until the process ends or closes it."""
 
-import json
 import os
 import socket
 import threading
 import time
-from contextlib import AbstractContextManager
+from collections.abc import Iterator, Sequence
+from concurrent.futures import Future
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from chunkers.tokens import Tokenizer
-from engine.calls import CallStore
-from engine.feed import Feed, Progress
-from engine.models import Model, resolve_model
-from engine.protocol import Engine
-from engine.score import ScoreJob
-from flows.config import ModelConfig, RunConfig
+from engine.budget import Budget, Spending
+from engine.calls import CallStore, row_key
+from engine.copying import CopyForm, find_copy_form
+from engine.device import Device, find_device
+from engine.feed import FAILURES, STOPPED, Feed, Progress
+from engine.fit import check_fit, find_machine
+from engine.generate import GenerateJob
+from engine.ledger import Prices
+from engine.models import Model, ModelError, resolve_model
+from engine.options import check_drafts, deciding_options
+from engine.pins import find_pin
+from engine.prefixes import CPU_BLOCK_SIZE, GPU_BLOCK_SIZE
+from engine.process import EngineSpec, ProcessEngine
+from engine.prompts import ChatRenderer, EndpointRenderer, Rendered, Renderer
+from engine.protocol import DEFAULT_MAX_MODEL_LEN, Engine, EngineError, EngineRefusedError
+from engine.quantize import quantize_model
+from engine.records import Messages, Outcome, Sampling
+from engine.score import ReadAhead, ScoreJob
+from engine.sources import source_of
+from flows.config import ConfigError, ModelConfig, RunConfig
+from flows.endpoints import open_endpoint, resolve_endpoint
+from flows.identity import canonical_json
+
+if TYPE_CHECKING:
+    from prefect.futures import PrefectConcurrentFuture
+
+WAIT_S = 1.0
+"""Between two looks whether tasks have ended without a word."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Limits:
+    """What holds for all engines of one command."""
+
+    spending: Spending = field(default_factory=lambda: Spending(Budget()))
+    retried: frozenset[Outcome] = FAILURES
+    """Stored failures that are asked again."""
+    retries_killers: bool = False
+    """Whether what killed the engine twice is among them."""
 
 
 @dataclass
@@ -27,13 +62,26 @@ class HostedModel:
     config: ModelConfig
     workspace: Path
     model: Model
+    prices: Prices
+    is_fresh: bool
+    limits: Limits
     load_seconds: float = 0.0
-    """From the start of loading to the engine being ready; 0 until then."""
+    """From the start of loading to the engine being ready, of all its engines so far."""
     engine_build: str | None = None
     num_chunks: int = 0
     """Chunks given to its feed so far."""
-    score_jobs: list[ScoreJob] = field(default_factory=list)
-    """Given to its feed so far; only their counts are read."""
+    _jobs: list[ScoreJob | GenerateJob] = field(default_factory=list)
+    """In its feed; only their counts are read."""
+    _shard_errors: list[BaseException | None] = field(default_factory=list)
+    """One for each shard that needs its engine no longer: what ended it, None where all is answered."""
+    _shards_changed: threading.Condition = field(default_factory=threading.Condition)
+    _num_read_before: int = 0
+    """Of jobs that have ended; the jobs themselves would hold the whole corpus."""
+    _num_further_before: int = 0
+    read_ahead: ReadAhead = field(default_factory=ReadAhead)
+    """Of its scoring jobs."""
+    refusal: ModelError | None = None
+    """Why its engine must not load; raised where a call is not in the store. None for one that may."""
     progress: Progress = field(default_factory=Progress)
     """Of its feed; stays when the feed is closed."""
     _lock: threading.Lock = field(default_factory=threading.Lock)
@@ -43,10 +91,92 @@ class HostedModel:
     def tokenizer(self) -> Tokenizer:
         return Tokenizer(self.model.tokenizer_path)
 
+    @cached_property
+    def copy_form(self) -> CopyForm | None:
+        """How it is asked, where it has learned to copy a passage with its errors mended."""
+        return find_copy_form(self.model.folder)
+
     @property
+    def num_read(self) -> int:
+        """Chunks that have had a first answer so far."""
+        return self._num_read_before + sum(job.num_read for job in list(self._jobs))
+
+    @property
+    def num_further(self) -> int:
+        """Questions so far beyond the first about each chunk."""
+        return self._num_further_before + sum(job.num_further for job in list(self._jobs))
+
+    def submit(self, job: ScoreJob | GenerateJob, num_chunks: int) -> "Future[None]":
+        """Give its feed a job about so many chunks; tell `end_job` when its future has ended."""
+        with self._lock:
+            self._jobs.append(job)
+            self.num_chunks += num_chunks
+        return self.feed.submit(job)
+
+    @contextmanager
+    def shard(self) -> Iterator[None]:
+        """Around a shard's questions: when it ends, the shard needs the engine no longer."""
+        error: BaseException | None = None
+        try:
+            yield
+        except BaseException as raised:
+            error = raised
+            raise
+        finally:
+            with self._shards_changed:
+                self._shard_errors.append(error)
+                self._shards_changed.notify_all()
+
+    def await_shards(self, tasks: "Sequence[PrefectConcurrentFuture[Any]]") -> None:
+        """Wait until each task's shard needs the engine no longer. Raises what ended one of them."""
+        with self._shards_changed:
+            while len(self._shard_errors) < len(tasks) and not any(self._shard_errors):
+                self._shards_changed.wait(WAIT_S)
+                if all(task.wrapped_future.done() for task in tasks):
+                    break  # also where Prefect ended one before it came to its shard
+            for error in filter(None, self._shard_errors):
+                raise error
+
+    def end_job(self, job: ScoreJob | GenerateJob) -> None:
+        """Keep a job's counts and let go of it."""
+        with self._lock:
+            self._jobs.remove(job)
+            self._num_read_before += job.num_read
+            self._num_further_before += job.num_further
+
+    @cached_property
     def engine_kind(self) -> str:
-        """What of the engine decides an answer: its kind, and every setting of it that a user chose."""
-        return f"vllm {json.dumps(self.config.engine_args, sort_keys=True)}"
+        """What of the engine decides an answer: its kind, and every setting of it that a user chose and that can change one."""
+        is_here = self.config.engine != "endpoint"
+        return f"{self.config.engine} {canonical_json(deciding_options(self._settings) if is_here else self._settings)}"
+
+    @property
+    def _settings(self) -> dict[str, Any]:
+        """What a user chose for the engine."""
+        return self.config.extra_body if self.config.engine == "endpoint" else self.config.engine_args
+
+    @property
+    def max_model_len(self) -> int:
+        """Tokens of a prompt with its answer."""
+        return int(self.config.max_model_len or self.config.engine_args.get("max_model_len", DEFAULT_MAX_MODEL_LEN))
+
+    @property
+    def block_size(self) -> int:
+        """Tokens of a block of its engine's prefix cache, as far as that is known before it loads."""
+        default = CPU_BLOCK_SIZE if find_device() is Device.CPU else GPU_BLOCK_SIZE
+        return int(self.config.engine_args.get("block_size", default))
+
+    def renderer(self) -> Renderer:
+        """Puts prompts into the form that its engine takes. Raises ModelError where the model has no chat template."""
+        return EndpointRenderer(self.tokenizer) if self.config.engine == "endpoint" else ChatRenderer(self.model, self.tokenizer)
+
+    def row_key(self, token_ids: Sequence[int], sampling: Sampling, sample_index: int = 0, *, messages: Messages | None = None) -> str:
+        """The row key of a question to this model; see `calls.row_key`."""
+        return row_key(self.model, self.engine_kind, token_ids, sampling, sample_index, messages=messages)
+
+    def key_of(self, rendered: Rendered, sampling: Sampling) -> str:
+        """The row key of a rendered prompt."""
+        return self.row_key(rendered.token_ids, sampling, messages=rendered.messages)
 
     @property
     def feed(self) -> Feed:
@@ -54,24 +184,58 @@ class HostedModel:
         return self.start(is_eager=False)
 
     def start(self, *, is_eager: bool) -> Feed:
-        """The model's feed, started where it is not yet; an eager one begins to load its engine at once."""
+        """The model's feed, started where it is not yet; an eager one begins to load its engine at once. A server need not load."""
         with self._lock:
             if self._feed is None:
-                self._feed = Feed(self._open_store, self._load_engine, is_eager=is_eager).__enter__()
+                if _is_stopped.is_set():
+                    raise EngineError(STOPPED)
+                self._feed = Feed(
+                    self._open_store,
+                    self._load_engine,
+                    is_eager=is_eager and self.config.engine != "endpoint",
+                    spending=self.limits.spending,
+                    prices=self.prices,
+                    retried=self.limits.retried,
+                    retries_killers=self.limits.retries_killers,
+                    block_size=None if self.config.engine == "endpoint" else self.block_size,
+                ).__enter__()
                 self.progress = self._feed.progress
             return self._feed
 
     def _open_store(self) -> CallStore:
-        return CallStore(str(self.workspace), self.model, worker=f"{socket.gethostname()}:{os.getpid()}")
+        worker = f"{socket.gethostname()}:{os.getpid()}"
+        return CallStore(
+            str(self.workspace),
+            self.model,
+            worker=worker,
+            price=self.prices.cost_of,
+            is_fresh=self.is_fresh,
+            engine_settings=canonical_json(self._settings),
+        )
 
     def _load_engine(self) -> AbstractContextManager[Engine]:
+        if self.refusal:
+            raise self.refusal
         started = time.monotonic()
-        from engine.vllm import VllmEngine  # takes 12 s to import; nothing but a load needs it
-
-        engine = VllmEngine(self.model, **self.config.engine_args)
-        self.load_seconds = time.monotonic() - started
+        self.limits.spending.hold(self.name, self.prices.per_engine_hour)
+        engine = self.open_engine()
+        self.load_seconds += time.monotonic() - started
         self.engine_build = engine.build
         return engine
+
+    def open_engine(self) -> Engine:
+        """An engine of the model, in a process of its own or at its server. Raises EngineError where there is none to be had."""
+        if self.config.engine == "endpoint":
+            try:
+                return open_endpoint(self.name, self.config, self.model)
+            except ConfigError as error:
+                raise EngineRefusedError(str(error)) from error
+        return ProcessEngine(EngineSpec(kind=self.config.engine, model=self.model, engine_args=self.config.engine_args))
+
+    def check_fit(self) -> None:
+        """Raise FitError where its engine would not load on this machine; says nothing of engines elsewhere."""
+        if self.config.engine == "vllm":
+            check_fit(self.model, self.config.engine_args, self.max_model_len, find_machine())
 
     def abort(self) -> None:
         """Stop its feed without waiting."""
@@ -84,10 +248,20 @@ class HostedModel:
             if self._feed is not None:
                 self._feed.__exit__(None, None, None)
                 self._feed = None
+                self.limits.spending.release(self.name)
 
 
 _hosted: dict[tuple[str, str, str], HostedModel] = {}
 _hosted_lock = threading.Lock()
+_limits = Limits()
+_is_stopped = threading.Event()
+"""No engine is started any more, from an abort until all are closed."""
+
+
+def limit_engines(limits: Limits) -> None:
+    """Set what holds for the engines that are hosted from now on."""
+    global _limits
+    _limits = limits
 
 
 def host_model(name: str, config: RunConfig) -> HostedModel:
@@ -96,13 +270,30 @@ def host_model(name: str, config: RunConfig) -> HostedModel:
     key = (name, model_config.model_dump_json(), config.out)
     with _hosted_lock:
         if key not in _hosted:
-            model = replace(resolve_model(model_config.source), name=name)
-            _hosted[key] = HostedModel(name=name, config=model_config, workspace=Path(config.out), model=model)
+            is_here = model_config.engine != "endpoint"
+            model = replace(_find_weights(model_config), name=name) if is_here else resolve_endpoint(name, model_config)
+            _hosted[key] = HostedModel(
+                name=name,
+                config=model_config,
+                workspace=Path(config.out),
+                model=model,
+                prices=config.find_prices(name).prices(),
+                is_fresh=config.fresh,
+                limits=_limits,
+            )
         return _hosted[key]
 
 
+def _find_weights(config: ModelConfig) -> Model:
+    """The model's weights in the form that its engine computes with. Raises ModelError as `resolve_model` and `quantize_model`."""
+    check_drafts(config.engine_args)
+    model = resolve_model(config.source, pin=find_pin(source_of(config.source)))
+    return quantize_model(model) if config.quantization == "int8" else model
+
+
 def abort_engines() -> None:
-    """Stop every feed of this process without waiting; safe in a signal handler."""
+    """Stop every feed of this process without waiting, and let no other begin; safe in a signal handler."""
+    _is_stopped.set()
     for hosted in list(_hosted.values()):
         hosted.abort()
 
@@ -113,3 +304,4 @@ def close_engines() -> None:
         for hosted in _hosted.values():
             hosted.close()
         _hosted.clear()
+    _is_stopped.clear()

@@ -1,37 +1,47 @@
 """One `flows run`: from checked settings to a finished run folder, engine and Prefect's server started side by side."""
 
-import hashlib
-import json
 import logging
+import shlex
 import signal
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from hashlib import sha256
 from importlib.metadata import version
 from pathlib import Path, PurePosixPath
 from types import FrameType
 from typing import Any, TextIO
 
-import fsspec  # type: ignore[import-untyped]
 from rich.console import Console
 
 from chunkers.readers import read_document
-from chunkers.records import DocumentError, hash_id
-from engine.protocol import DEFAULT_MAX_MODEL_LEN
-from flows.config import ConfigError, RunConfig
+from chunkers.records import DocumentError
+from engine.protocol import Steps
+from flows.collation import find_calibration
+from flows.config import LIMITS, ConfigError, RunConfig
 from flows.corpus import expand_inputs
+from flows.costs import write_ledger
+from flows.ends import End, find_end
 from flows.engines import HostedModel, abort_engines, close_engines, host_model
+from flows.identity import fingerprint_run
 from flows.judge import MAX_ANSWER_TOKENS, PROMPT_TOKENS
-from flows.progress import ProgressLine
+from flows.phases import Phase, measure_phases, reset_phases, timed
+from flows.printable import printable
+from flows.progress import ProgressLine, measure_models
 from flows.quiet import stderr_to_file
-from flows.runs import PARTIAL, SUCCESS, Run, name_run
+from flows.runs import PARTIAL, SUCCESS, Run, RunError, name_run
 from flows.server import prepare_prefect, start_server
+from flows.styles import find_sheet, identify_styles
 
-FLOW_VERSION = 1
+FLOW_VERSION = 3
 """Part of a run's name: raise it when the same inputs and settings give other tables."""
+
+
+STYLE_TOKENS = 450
+"""Room for what a prompt says of a style sheet, at most."""
 
 
 class InterruptedRun(KeyboardInterrupt):
@@ -43,7 +53,7 @@ class InterruptedRun(KeyboardInterrupt):
 
 
 @contextmanager
-def _stop_on_signals() -> Iterator[None]:
+def stop_on_signals() -> Iterator[None]:
     """SIGINT and SIGTERM end the run: jobs that wait for an engine are let go first, for nothing else would wake their threads.
 
     A second signal ends the process at once, also while an engine loads.
@@ -62,18 +72,32 @@ def _stop_on_signals() -> Iterator[None]:
             signal.signal(signum, handler)
 
 
+class _Printable(logging.Formatter):
+    """Without control characters: a document's name may hold some, and the message with it."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        return printable(super().format(record))
+
+
 @contextmanager
-def _warnings_to(terminal: TextIO) -> Iterator[None]:
-    """Warnings of galley's own modules reach the person; those of libraries stay in the log."""
-    handler = logging.StreamHandler(terminal)
+def warnings_to(terminal: TextIO, log_path: Path) -> Iterator[None]:
+    """Warnings of galley's own modules reach the person and the run's log; those of libraries stay in the engine's log."""
+    told = logging.StreamHandler(terminal)
+    told.setFormatter(_Printable("%(message)s"))
+    log = logging.FileHandler(log_path, encoding="utf-8", errors="backslashreplace", delay=True)
+    log.setFormatter(_Printable("%(asctime)s  %(message)s", "%Y-%m-%d %H:%M:%S"))
+    handlers: list[logging.Handler] = [told, log]
     loggers = [logging.getLogger(name) for name in ("chunkers", "engine", "postprocess", "flows")]
     for logger in loggers:
-        logger.addHandler(handler)
+        for handler in handlers:
+            logger.addHandler(handler)
     try:
         yield
     finally:
         for logger in loggers:
-            logger.removeHandler(handler)
+            for handler in handlers:
+                logger.removeHandler(handler)
+        log.close()
 
 
 class NothingToDoError(Exception):
@@ -93,8 +117,9 @@ class Plan:
 def plan_run(flow: str, patterns: tuple[str, ...], config: RunConfig) -> Plan:
     """Find the inputs and the models' weights and name the run.
 
-    Raises DocumentError, ModelError, or NothingToDoError when not one input can be read.
+    Raises ConfigError, DocumentError, ModelError, or NothingToDoError when not one input can be read.
     """
+    find_calibration(config)
     inputs = tuple(expand_inputs(patterns))
     has_prose, num_read, problems = False, 0, []
     for path in inputs:
@@ -110,64 +135,90 @@ def plan_run(flow: str, patterns: tuple[str, ...], config: RunConfig) -> Plan:
     if not num_read:
         raise NothingToDoError("\n".join(problems))
     hosted = tuple(host_model(name, config) for name in config.model)
+    has_style = bool(identify_styles(inputs, config.style))
     for model in hosted:
-        check_lengths(model, config)
+        check_lengths(model, config, STYLE_TOKENS if has_style else 0)
     name = name_run(
         flow, PurePosixPath(inputs[0]).stem if len(inputs) == 1 else f"{len(inputs)}-documents", _fingerprint(flow, inputs, hosted, config)
     )
     return Plan(inputs=inputs, hosted=hosted, run=Run(Path(config.out).absolute() / "runs" / name), has_prose=has_prose)
 
 
-def check_lengths(hosted: HostedModel, config: RunConfig) -> None:
-    """Raises ConfigError where a chunk with its context does not fit into the model's window."""
-    window = int(hosted.config.engine_args.get("max_model_len", DEFAULT_MAX_MODEL_LEN))
-    extra = 0 if hosted.config.protocol == "score" else MAX_ANSWER_TOKENS + PROMPT_TOKENS
+def check_lengths(hosted: HostedModel, config: RunConfig, style_tokens: int = 0) -> None:
+    """Raises ConfigError where a chunk with its context, and a prompt's words on style, does not fit into the model's window."""
+    window = hosted.max_model_len
+    extra = 0 if hosted.config.protocol == "score" else MAX_ANSWER_TOKENS + PROMPT_TOKENS + style_tokens
     needed = config.max_tokens + 2 * config.max_context_tokens + extra
+    if hosted.copy_form and not extra:
+        return  # what is too long to copy is read in pieces
     if needed > window:
         raise ConfigError(
             f"max_tokens={config.max_tokens} + 2 x max_context_tokens={config.max_context_tokens}"
             f"{f' + {extra} for prompt and answer' if extra else ''} exceeds max_model_len={window} of {hosted.name}; "
-            f"lower max_tokens to {config.max_tokens - (needed - window)} or less, or raise max_model_len in its engine_args."
+            f"lower max_tokens to {config.max_tokens - (needed - window)} or less, or raise max_model_len"
+            f"{'' if hosted.config.engine == 'endpoint' else ' in its engine_args'}."
         )
 
 
+def check_fits(plan: Plan, config: RunConfig) -> None:
+    """Raises FitError where one of the models would not load on this machine; of a run that is done, none has to."""
+    if config.check_fit and (config.fresh or plan.run.state != "done"):
+        for model in plan.hosted:
+            model.check_fit()
+
+
 def _fingerprint(flow: str, inputs: tuple[str, ...], hosted: tuple[HostedModel, ...], config: RunConfig) -> str:
-    settings = config.model_dump(mode="json", exclude={"out", "models", "model"})
-    models = [f"{model.name} {model.model.weights_sha256} {model.config.model_dump_json()}" for model in hosted]
-    return hash_id(flow, FLOW_VERSION, json.dumps(settings, sort_keys=True), *models, *(f"{path} {_digest(path)}" for path in inputs))
+    settings = config.model_dump(mode="json", exclude={"out", "models", "model", "quantization", "calibration", "style", *LIMITS})
+    if config.calibration is not None:
+        settings["calibration"] = sha256(Path(config.calibration).read_bytes()).hexdigest()
+    if styles := identify_styles(inputs, config.style):
+        settings["styles"] = styles
+    models = [f"{model.name} {model.model.weights_sha256} {model.model.quantization} {model.config.identity()}" for model in hosted]
+    return fingerprint_run(flow, FLOW_VERSION, settings, models, inputs)
 
 
-def _digest(path: str) -> str:
-    try:
-        with Path(path).open("rb") if "://" not in path else fsspec.open(path).open() as file:
-            return hashlib.file_digest(file, "sha256").hexdigest()
-    except (OSError, ValueError, ImportError):
-        return "unreadable"
+def execute_run(plan: Plan, config: RunConfig, command: list[str]) -> tuple[Run, End]:
+    """Run the flow. The folder is whole, with its marker, when this returns; raises whatever ended the run early, finished parts kept.
+
+    Raises RunError where another process works in the folder.
+    """
+    with plan.run.hold():
+        plan.run.log(f"started: {shlex.join(command)}")
+        try:
+            run, end = _execute(plan, config, command)
+        except BaseException as error:
+            with suppress(OSError):  # the disk may be what ended it
+                plan.run.log(f"ended early: {error}")
+            raise
+        run.log(f"ended with exit code {end.code.value}{f': {end.reason}' if end.reason else ''}")
+        return run, end
 
 
-def execute_run(plan: Plan, config: RunConfig, command: list[str]) -> Run:
-    """Run the flow. The folder is whole, with its marker, when this returns; raises whatever ended the run early, finished parts kept."""
+def _execute(plan: Plan, config: RunConfig, command: list[str]) -> tuple[Run, End]:
     run = plan.run
+    executions = _read_executions(run)
     is_new = not run.manifest_path.exists()  # of a run begun before, everything may be in the store
     run.start()
+    reset_phases()
     started, created = time.monotonic(), datetime.now(UTC)
-    manifest = _manifest(plan, config, command, created)
+    manifest = _manifest(plan, config, command, created) | {"executions": executions}
     run.write_manifest(manifest | {"state": "running"})
     prepare_prefect()
     with (
-        _stop_on_signals(),
+        stop_on_signals(),
         stderr_to_file(run.folder / "engine.log") as terminal,
-        _warnings_to(terminal),
-        ProgressLine(Console(file=terminal), plan.hosted),
+        warnings_to(terminal, run.log_path),
+        ProgressLine(Console(file=terminal), plan.hosted, run, created),
     ):
         server = start_server()
         if plan.has_prose:
             plan.hosted[0].start(is_eager=is_new)
         try:
-            # imported here: Prefect takes 2 s, which the engine's thread and the server use
-            from flows.proofread import proofread
+            with timed(Phase.START):
+                # imported here: Prefect takes 2 s, which the engine's process and the server use
+                from flows.proofread import proofread
 
-            server.join()
+                server.join()
             # in a thread of its own: in the main thread Prefect would answer SIGTERM itself, by waiting for every task to end
             with ThreadPoolExecutor(1, thread_name_prefix="flow") as thread:
                 counts = thread.submit(proofread, plan.inputs, run.folder, config).result()
@@ -175,13 +226,30 @@ def execute_run(plan: Plan, config: RunConfig, command: list[str]) -> Run:
             abort_engines()
             raise
         finally:
-            times = _times(plan.hosted, time.monotonic() - started)
+            measured = measure_models(plan.hosted)
+            times = measure_time(plan.hosted, time.monotonic() - started)
             close_engines()
+    executions.append({"started_at": created.isoformat(), "wall_s": times["wall_s"], "models": measured})
+    end = find_end(counts, config, [model.progress for model in plan.hosted])
+    write_ledger(run, [(model.name, model.prices) for model in plan.hosted], executions)
     manifest |= {"counts": counts, "time": times, "finished_at": datetime.now(UTC).isoformat(), "state": "done"}
-    manifest["models"] = [_model_record(model) for model in plan.hosted]
+    manifest |= {"models": [_model_record(model) for model in plan.hosted], "exit_code": end.code, "end": end.reason}
     run.write_manifest(manifest)
     run.finish(PARTIAL if counts["errors"] else SUCCESS)
-    return run
+    return run, end
+
+
+def _read_executions(run: Run) -> list[dict[str, Any]]:
+    """What earlier commands took for this run; of one that did not end, as far as it was heard of."""
+    try:
+        manifest = run.read_manifest()
+    except RunError:
+        return []
+    executions: list[dict[str, Any]] = manifest.get("executions", [])
+    last = run.read_progress()
+    if last is not None and all(last["started_at"] != execution["started_at"] for execution in executions):
+        executions.append({key: last[key] for key in ("started_at", "wall_s", "models")})
+    return executions
 
 
 def _manifest(plan: Plan, config: RunConfig, command: list[str], created: datetime) -> dict[str, Any]:
@@ -191,8 +259,10 @@ def _manifest(plan: Plan, config: RunConfig, command: list[str], created: dateti
         "flow_version": FLOW_VERSION,
         "run": plan.run.name,
         "command": command,
+        "cwd": str(Path.cwd()),
         "inputs": list(plan.inputs),
         "config": config.model_dump(mode="json"),
+        "styles": sorted({path for document in plan.inputs if (path := find_sheet(document, config.style).path)}),
         "models": [_model_record(model) for model in plan.hosted],
         "versions": {name: version(name) for name in ("galley", "prefect", "pyarrow", "polars", "harper-py", "tokenizers")},
         "created_at": created.isoformat(),
@@ -211,11 +281,14 @@ def _model_record(hosted: HostedModel) -> dict[str, Any]:
     }
 
 
-def _times(hosted: tuple[HostedModel, ...], wall_s: float) -> dict[str, float | int]:
+def measure_time(hosted: tuple[HostedModel, ...], wall_s: float) -> dict[str, Any]:
+    """What the models' engines did in so many seconds of a command; the manifest's `time`."""
     load_s = sum(model.load_seconds for model in hosted)
     progress = [model.progress for model in hosted]
     busy_s = sum(part.busy_seconds for part in progress)
     prompt_tokens, cached_tokens = sum(part.prompt_tokens for part in progress), sum(part.cached_tokens for part in progress)
+    reusable_tokens = sum(part.reusable_tokens for part in progress)
+    steps = sum((part.steps for part in progress), Steps())
     return {
         "wall_s": round(wall_s, 2),
         "load_s": round(load_s, 2),
@@ -224,6 +297,12 @@ def _times(hosted: tuple[HostedModel, ...], wall_s: float) -> dict[str, float | 
         "num_calls": sum(part.num_answered for part in progress),
         "num_stored": sum(part.num_stored for part in progress),
         "prompt_tokens": prompt_tokens,
-        "computed_tokens": prompt_tokens - cached_tokens + sum(part.completion_tokens for part in progress),
+        "computed_tokens": sum(part.computed_tokens for part in progress),
+        "cached_tokens": cached_tokens,
+        "reusable_tokens": reusable_tokens,
+        "reuse_of_possible": round(cached_tokens / reusable_tokens, 4) if reusable_tokens else None,
+        "num_steps": steps.num,
+        "feed_stall": round(steps.num_stalled / steps.num, 4) if steps.num else None,
         "cached_share": round(cached_tokens / prompt_tokens, 4) if prompt_tokens else 0.0,
+        "phases": {phase.value: round(seconds, 2) for phase, seconds in measure_phases().items()},
     }

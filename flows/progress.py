@@ -1,32 +1,58 @@
-"""What a run says on stderr while it works: a line that moves in a terminal, a line now and then elsewhere."""
+"""What a run says while it works: on stderr a line that moves in a terminal and a line now and then elsewhere; the same to its log and
+to `progress.json`, for other processes."""
 
+import logging
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from datetime import UTC, datetime
 from types import TracebackType
-from typing import Self
+from typing import Any, Self
 
 from rich.console import Console
 from rich.text import Text
 
-from engine.score import READ_TEMPLATE
+from engine.feed import Progress
 from flows.engines import HostedModel
-from flows.judge import PROMPT_NAME
+from flows.runs import Run
+
+logger = logging.getLogger(__name__)
 
 PLAIN_EVERY_S = 15.0
 MOVING_EVERY_S = 0.5
+WRITTEN_EVERY_S = 1.0
+"""`progress.json`."""
 MIN_ESTIMATE_S = 10.0
 """Of judging, before there is a rate to tell the time left from."""
 
 
-class ProgressLine:
-    """Prints how far the models have come until closed."""
+def measure_models(hosted: Sequence[HostedModel]) -> dict[str, dict[str, float | int]]:
+    """What each model took so far: its counts, and seconds of loading, work and waiting."""
+    return {model.name: _measure(model) for model in hosted}
 
-    def __init__(self, console: Console, hosted: Sequence[HostedModel]) -> None:
-        self._console, self._hosted = console, hosted
+
+def _measure(hosted: HostedModel) -> dict[str, float | int]:
+    progress, held_s = hosted.progress, hosted.limits.spending.held_seconds(hosted.name)
+    return {
+        "load_s": round(hosted.load_seconds, 3),
+        "busy_s": round(progress.busy_seconds, 3),
+        "idle_s": round(max(0.0, held_s - hosted.load_seconds - progress.busy_seconds), 3),
+        "num_calls": progress.num_answered,
+        "num_stored": progress.num_stored,
+        "num_failed": progress.num_failed,
+        "num_skipped": progress.num_skipped,
+        "num_deaths": progress.num_deaths,
+        "computed_tokens": progress.computed_tokens,
+    }
+
+
+class SaidLine:
+    """A line that moves in a terminal, and is said now and then elsewhere, until closed."""
+
+    def __init__(self, console: Console, line: Callable[[], str], is_due: Callable[[], bool]) -> None:
+        """`is_due` is asked twice a second, and elsewhere than in a terminal whether the line is to be said now."""
+        self._console, self._line, self._is_due = console, line, is_due
         self._stop = threading.Event()
-        self._started = time.monotonic()
-        self._judging_since: dict[str, float] = {}
         self._thread = threading.Thread(target=self._run, name="progress", daemon=True)
 
     def __enter__(self) -> Self:
@@ -42,35 +68,91 @@ class ProgressLine:
             with self._console.status(Text(self._line())) as status:
                 while not self._stop.wait(MOVING_EVERY_S):
                     status.update(Text(self._line()))
+                    self._is_due()
         else:
-            while not self._stop.wait(PLAIN_EVERY_S):
-                self._console.print(self._line(), highlight=False, markup=False, soft_wrap=True)
+            while not self._stop.wait(MOVING_EVERY_S):
+                if self._is_due():
+                    self._console.print(self._line(), highlight=False, markup=False, soft_wrap=True)
+
+
+class ProgressLine:
+    """Says how far the models have come until closed."""
+
+    def __init__(self, console: Console, hosted: Sequence[HostedModel], run: Run, started_at: datetime) -> None:
+        self._hosted, self._run_folder = hosted, run
+        self._started, self._started_at = time.monotonic(), started_at
+        self._said_at = self._written_at = 0.0
+        self._judging_since: dict[str, float] = {}
+        self._said = SaidLine(console, self._line, self._note)
+
+    def __enter__(self) -> Self:
+        self._said.__enter__()
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        self._said.__exit__(kind, error, trace)
+        self._note()
+
+    def _note(self) -> bool:
+        """Write the line to the run's log and `progress.json` where it is time; True where it was written to the log."""
+        now = time.monotonic()
+        try:
+            if now - self._written_at >= WRITTEN_EVERY_S:
+                self._written_at = now
+                self._run_folder.write_progress(self._describe())
+            if now - max(self._said_at, self._started) < PLAIN_EVERY_S:
+                return False
+            self._said_at = now
+            self._run_folder.log(self._line())
+        except OSError as error:
+            # what the run is about meets the same disk, and ends with it; a line of progress is no reason to
+            logger.debug("progress could not be written: %s", error)
+            return False
+        return True
+
+    def _describe(self) -> dict[str, Any]:
+        return {
+            "started_at": self._started_at.isoformat(),
+            "updated_at": datetime.now(UTC).isoformat(),
+            "wall_s": round(time.monotonic() - self._started, 2),
+            "line": self._line(),
+            "models": measure_models(self._hosted),
+        }
 
     def _line(self) -> str:
         seconds = time.monotonic() - self._started
-        elapsed = _minutes(seconds)
+        elapsed = format_minutes(seconds)
         for hosted in reversed(self._hosted):
             progress = hosted.progress
             if not progress.num_answered:
                 continue
             seconds_judging = time.monotonic() - self._judging_since.setdefault(hosted.name, time.monotonic())
-            num_read = progress.templates[READ_TEMPLATE] + progress.templates[PROMPT_NAME]
-            num_computed = progress.prompt_tokens - progress.cached_tokens + progress.completion_tokens
-            rate = f"{num_computed / progress.busy_seconds:,.0f} tokens/s" if progress.busy_seconds else "from the store"
+            num_read = hosted.num_read
             failed = f" · {progress.num_failed:,} failed" if progress.num_failed else ""
+            failed += f" · {progress.num_skipped:,} not asked" if progress.num_skipped else ""
             chunks = f"{num_read:,} of {hosted.num_chunks:,} chunks read"
-            share = progress.num_answered / expect_calls(num_read, hosted.num_chunks, sum(job.num_variants for job in hosted.score_jobs))
-            left = (
-                f" · about {_minutes(seconds_judging * (1 - share) / share)} left" if share < 1 and seconds_judging > MIN_ESTIMATE_S else ""
-            )
-            return f"{elapsed}  {hosted.name}: {share:.0%} · {chunks} · {progress.num_answered:,} calls · {rate}{failed}{left}"
+            share = progress.num_answered / expect_calls(num_read, hosted.num_chunks, hosted.num_further)
+            left = describe_left(seconds_judging, share)
+            counts = f"{chunks} · {progress.num_answered:,} calls · {describe_rate(progress)}{failed}"
+            return f"{elapsed}  {hosted.name}: {share:.0%} · {counts}{f' · {left}' if left else ''}"
         return f"{elapsed}  the engine loads, documents are read"
 
 
-def expect_calls(num_read: int, num_chunks: int, num_variants: int) -> float:
-    """Calls of a run in all, at least 1: one a chunk, and its candidates', of which chunks not read yet bring as many as those read."""
-    return max(1.0, num_chunks + num_variants * num_chunks / max(1, num_read))
+def expect_calls(num_read: int, num_chunks: int, num_further: int) -> float:
+    """Calls of a run in all, at least 1: one a chunk and those that follow, of which chunks not read yet bring as many as those read."""
+    return max(1.0, num_chunks + num_further * num_chunks / max(1, num_read))
 
 
-def _minutes(seconds: float) -> str:
+def describe_rate(progress: Progress) -> str:
+    """How fast an engine computed so far."""
+    return f"{progress.computed_tokens / progress.busy_seconds:,.0f} tokens/s" if progress.busy_seconds else "from the store"
+
+
+def describe_left(seconds: float, share: float) -> str | None:
+    """How long the rest will take, where `share` took so long; None where all is done, and before there is enough to tell it from."""
+    return f"about {format_minutes(seconds * (1 - share) / share)} left" if share < 1 and seconds > MIN_ESTIMATE_S else None
+
+
+def format_minutes(seconds: float) -> str:
+    """Such as 12:05."""
     return f"{int(seconds) // 60}:{int(seconds) % 60:02}"

@@ -9,8 +9,11 @@ from prefect.task_runners import ThreadPoolTaskRunner
 from chunkers.shards import read_shard
 from flows import stages
 from flows.config import RunConfig
+from flows.corpus import share_limit
 from flows.engines import host_model
 from flows.errors import ErrorRow
+from flows.phases import spent_times
+from flows.progress import measure_models
 from flows.reports import ReportContext
 
 MAX_SHARDS_AT_ONCE = 4
@@ -23,26 +26,25 @@ def proofread(inputs: tuple[str, ...], folder: Path, config: RunConfig) -> dict[
     corpus = stages.read_inputs(inputs, folder, config)
     candidates = [stages.find_candidates.submit(shard, corpus.documents_path) for shard in corpus.shard_paths]
     limits = share_limit(config.limit, corpus.num_prose_chunks)
-    judged: list[dict[str, Path]] = [{} for _ in corpus.shard_paths]
+    judging = []
     for model in config.model:
         futures = [
             stages.judge_shard.submit(shard, found, model, config, limit)  # type: ignore[call-overload]
             for shard, found, limit in zip(corpus.shard_paths, candidates, limits, strict=True)
         ]
-        for paths, found, future in zip(judged, candidates, futures, strict=True):
-            found.result()  # first, for its own error: a task whose input failed only says that it never ran
-            paths[model] = future.result()
+        judging.append(futures)
         if model != config.model[-1]:
-            host_model(model, config).close()  # one engine at a time: the next model needs the memory
+            hosted = host_model(model, config)
+            for found in candidates:
+                found.result()  # first, for its own error: a task whose input failed only says that it never ran
+            hosted.await_shards(futures)
+            hosted.close()  # one engine at a time; while the next one loads, these answers become edits
+    for found in candidates:
+        found.result()
+    judged = [dict(zip(config.model, (future.result() for future in of_shard), strict=True)) for of_shard in zip(*judging, strict=True)]
     for shard, found, paths in zip(corpus.shard_paths, candidates, judged, strict=True):
         stages.collate_shard(shard, corpus.documents_path, found.result(), paths, config)
     return stages.write_reports(folder, corpus, _read_errors(judged), _report_context(folder, config))
-
-
-def share_limit(limit: int | None, num_chunks: tuple[int, ...]) -> list[int | None]:
-    """How many chunks of each shard belong to the first `limit` of the run; None for all."""
-    before = [sum(num_chunks[:index]) for index in range(len(num_chunks))]
-    return [None if limit is None else max(0, limit - earlier) for earlier in before]
 
 
 def _read_errors(judged: list[dict[str, Path]]) -> list[ErrorRow]:
@@ -56,4 +58,13 @@ def _read_errors(judged: list[dict[str, Path]]) -> list[ErrorRow]:
 
 def _report_context(folder: Path, config: RunConfig) -> ReportContext:
     names = ", ".join(f"{name} ({config.find_model(name).protocol})" for name in config.model)
-    return ReportContext(run=folder.name, flow="proofread", model=names, min_confidence=config.min_confidence)
+    return ReportContext(
+        run=folder.name,
+        flow="proofread",
+        model=names,
+        min_confidence=config.min_confidence,
+        prices=tuple((name, config.find_prices(name).prices()) for name in config.model),
+        currency=config.prices.currency,
+        proposers=tuple((name, f"{name}/{config.find_model(name).protocol}") for name in config.model),
+        times=spent_times(measure_models([host_model(name, config) for name in config.model])),
+    )

@@ -1,6 +1,7 @@
 """The run's merged tables and every form in which a person reads them."""
 
 import logging
+import math
 import re
 from collections import Counter
 from collections.abc import Iterable
@@ -12,17 +13,29 @@ from typing import Any
 
 from chunkers.records import Document
 from chunkers.shards import read_shard, write_shard
+from engine.ledger import Prices
+from engine.models import slug_of
+from engine.outcomes import Asked
+from engine.records import Outcome
+from flows.asked import read_asked
 from flows.corpus import Corpus, DocumentRow, read_rows, restore_corpus
+from flows.costs import cost_lines, group_calls
 from flows.errors import ErrorRow, input_error, write_errors
+from flows.phases import Phase, measure_phases
 from flows.runs import write_file
+from flows.style_proposal import write_proposal
+from flows.styles import describe_proposal
 from postprocess.assemble import select_findings
 from postprocess.exports.critic import render_critic
 from postprocess.exports.diff import render_diff
 from postprocess.exports.html import render_html
-from postprocess.exports.report import ReportData, ReportDocument, TruthItem
+from postprocess.exports.report import ReportData, ReportDocument, SummaryLine, TimeSpent, TruthItem
 from postprocess.exports.summary_md import render_summary
+from postprocess.grade import find_made
 from postprocess.records import EDITS, FINDINGS, Edit, Finding, FindingStatus
+from postprocess.style_survey import Survey
 from postprocess.truth import TruthError, load_truth, match_truth, truth_items
+from postprocess.yields import YIELDS, measure_yields
 
 logger = logging.getLogger(__name__)
 
@@ -35,13 +48,21 @@ class ReportContext:
     flow: str
     model: str
     min_confidence: float
+    prices: tuple[tuple[str, Prices], ...]
+    """Each model's name with what it costs."""
+    currency: str
+    proposers: tuple[tuple[str, str], ...] = ()
+    """Each model's name with the name of its edits' proposer."""
+    times: tuple[TimeSpent, ...] = ()
+    """Of what has been done so far."""
 
 
 def write_reports(folder: Path, corpus: Corpus, errors: list[ErrorRow], context: ReportContext) -> dict[str, Any]:
-    """Merge the shards' findings, edits and errors into tables; write report.html, report.md, and a diff and a marked copy a document.
+    """Merge the shards' findings, edits and errors into tables, and measure what each proposer added; write report.html, report.md, and
+    a diff and a marked copy a document.
 
-    Returns counts for the manifest: documents, words, chapters, edits, rejected edits by reason, findings, errors, and the corrections by
-    people with those found.
+    Returns counts for the manifest: documents, words, chapters, edits, rejected edits by reason, findings, those accepted, errors, inputs
+    that could not be read, questions with those that failed for good, and the corrections by people with those found.
     """
     rows = read_rows(corpus.documents_path)
     findings = [finding for path in corpus.shard_paths for finding in read_shard(str(folder / "findings" / path.name), Finding)]
@@ -55,9 +76,11 @@ def write_reports(folder: Path, corpus: Corpus, errors: list[ErrorRow], context:
     by_document = {doc_id: list(group) for doc_id, group in groupby(findings, key=attrgetter("doc_id"))}
     names = name_files(rows.values())
     truth: list[TruthItem] = []
-    has_truth, num_chapters = False, 0
+    is_right: dict[str, bool] = {}
+    has_truth, num_chapters, survey = False, 0, Survey()
     for document in restore_corpus(corpus.shard_paths, corpus.documents_path):
         own = by_document.get(document.doc_id, [])
+        survey.add(document)
         num_chapters += sum(block.level in (1, 2) for block in document.blocks)
         _write_copies(folder, names[document.doc_id], document, own, context.min_confidence)
         truth_path = Path(document.path).with_suffix(".edits.json")
@@ -69,7 +92,19 @@ def write_reports(folder: Path, corpus: Corpus, errors: list[ErrorRow], context:
                 logger.warning("%s", error)
                 continue
             has_truth = True
+            is_right |= {
+                finding.finding_id: bool(find_made(document.text, corrections, (finding.start, finding.end, finding.replacement)))
+                for finding in own
+            }
             truth += truth_items(document, match_truth(document.text, corrections, own))
+    num_words, num_accepted = (
+        sum(row.num_words for row in rows.values()),
+        len(select_findings(findings, min_confidence=context.min_confidence)),
+    )
+    proposed = write_proposal(folder, survey)
+    questions = list(read_asked(folder))
+    yields = measure_yields(edits, findings, engine_seconds=_sum_seconds(questions, context.proposers), is_right=is_right)
+    write_shard(str(folder / "yields.parquet"), YIELDS, yields)
     report = ReportData(
         title=_title(list(rows.values())),
         run=context.run,
@@ -78,22 +113,40 @@ def write_reports(folder: Path, corpus: Corpus, errors: list[ErrorRow], context:
         documents=tuple(_report_document(row) for row in rows.values()),
         findings=tuple(findings),
         min_accept=context.min_confidence,
+        summary=(
+            *cost_lines(questions, context.prices, context.currency, num_words, num_accepted),
+            SummaryLine(label="style sheet proposed", value=describe_proposal(proposed)),
+        ),
         truth=tuple(truth) if has_truth else None,
+        yields=tuple(yields),
+        times=(*context.times, TimeSpent(what=Phase.WRITE, seconds=measure_phases()[Phase.WRITE])),
     )
+    final = [asked for _, asked in questions if asked.is_final]
     write_file(folder / "report.html", render_html(report))
     write_file(folder / "report.md", render_summary(report))
     return {
         "documents": len(rows),
-        "words": sum(row.num_words for row in rows.values()),
+        "words": num_words,
         "chapters": num_chapters,
         "edits": len(edits),
         "rejected_edits": dict(sorted(Counter(edit.reason for edit in edits if edit.reason).items())),
         "findings": len(findings),
+        "accepted": num_accepted,
         "errors": len(errors),
+        "unread": len(corpus.unread),
+        "asked_calls": len(final),
+        "failed_calls": sum(asked.outcome not in (Outcome.OK, Outcome.SKIPPED_BUDGET) for asked in final),
         "corrections": len(truth) if has_truth else None,
         "corrections_found": sum(item.is_found for item in truth) if has_truth else None,
+        "style": proposed,
         "files": sorted(name for names_of in names.values() for name in (f"{names_of}.diff", f"{names_of}.critic.md")),
     }
+
+
+def _sum_seconds(questions: Iterable[tuple[str, Asked]], proposers: Iterable[tuple[str, str]]) -> dict[str, float]:
+    """Engine-seconds by proposer, each call once."""
+    calls = group_calls(questions)
+    return {proposer: math.fsum(call.engine_seconds for call in calls.get(slug_of(name), {}).values()) for name, proposer in proposers}
 
 
 def _write_copies(folder: Path, name: str, document: Document, findings: list[Finding], min_confidence: float) -> None:

@@ -1,14 +1,23 @@
-"""The run folder: its name, its manifest, its marker; and finding runs again."""
+"""The run folder: its name, its manifest, its lock, its progress, its marker; and finding runs again."""
 
+import fcntl
 import json
 import os
 import re
+import socket
 import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 
 SUCCESS, PARTIAL = "_SUCCESS", "_PARTIAL"
+LOCK, PROGRESS = "lock", "progress.json"
+MAX_LOOK_S = 0.5
+"""Who looks whether a run is going on holds its lock for a moment; a run that starts then waits so long."""
 
 
 class RunError(Exception):
@@ -18,7 +27,7 @@ class RunError(Exception):
 def write_file(path: Path, content: str | bytes) -> None:
     """Write a whole file or none: unique temporary name beside it, synced, renamed. Newlines stay as they are."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    handle, temporary = tempfile.mkstemp(prefix=f".{path.name}-", dir=path.parent)
+    handle, temporary = tempfile.mkstemp(prefix=f".{path.name}-", suffix=".tmp", dir=path.parent)
     try:
         with os.fdopen(handle, "wb") as file:
             file.write(content.encode("utf-8") if isinstance(content, str) else content)
@@ -29,6 +38,15 @@ def write_file(path: Path, content: str | bytes) -> None:
     except BaseException:
         Path(temporary).unlink(missing_ok=True)
         raise
+
+
+def _lock(file: TextIO, kind: int) -> bool:
+    """Lock the file where nobody holds it against that; a process that dies lets go."""
+    try:
+        fcntl.flock(file, kind | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,11 +68,66 @@ class Run:
         return self.folder / "manifest.json"
 
     @property
+    def log_path(self) -> Path:
+        """What a person is told while it runs, with the time."""
+        return self.folder / "run.log"
+
+    @property
     def state(self) -> str:
-        """`done`, `partial` (ended with something missing), or `unfinished` (running, or killed)."""
+        """`done`, `partial` (ended with something missing), `running`, or `unfinished` (killed, stopped or failed)."""
         if (self.folder / SUCCESS).exists():
             return "done"
-        return "partial" if (self.folder / PARTIAL).exists() else "unfinished"
+        if (self.folder / PARTIAL).exists():
+            return "partial"
+        return "running" if self.find_holder() else "unfinished"
+
+    @contextmanager
+    def hold(self) -> Iterator[None]:
+        """Keep other processes from working in the folder; a process that dies lets go.
+
+        Raises RunError where another one works in it.
+        """
+        self.folder.mkdir(parents=True, exist_ok=True)
+        with (self.folder / LOCK).open("a+", encoding="utf-8") as file:
+            deadline = time.monotonic() + MAX_LOOK_S
+            while not _lock(file, fcntl.LOCK_EX):
+                if time.monotonic() > deadline:
+                    raise RunError(
+                        f"{self.name} is running already (process {self.find_holder()}); a run's folder has one process at a time. "
+                        f"`flows status` shows how far it is, `flows cancel {self.name}` stops it."
+                    )
+                time.sleep(0.02)
+            file.truncate(0)
+            file.write(f"{os.getpid()} {socket.gethostname()}\n")
+            file.flush()
+            yield
+
+    def find_holder(self) -> str | None:
+        """`PID HOST` of the process that works in the folder now; None where there is none."""
+        try:
+            with (self.folder / LOCK).open("r", encoding="utf-8") as file:
+                if not _lock(file, fcntl.LOCK_SH):
+                    return file.read().strip() or "?"
+        except OSError:
+            pass
+        return None
+
+    def log(self, line: str) -> None:
+        """Add a line to the run's log, with the time."""
+        with self.log_path.open("a", encoding="utf-8", errors="backslashreplace") as log:
+            log.write(f"{datetime.now().astimezone():%Y-%m-%d %H:%M:%S}  {line}\n")
+
+    def write_progress(self, progress: dict[str, Any]) -> None:
+        """What other processes may read of a run that goes on."""
+        write_file(self.folder / PROGRESS, json.dumps(progress, ensure_ascii=False) + "\n")
+
+    def read_progress(self) -> dict[str, Any] | None:
+        """What the last process wrote; None where there is nothing."""
+        try:
+            progress: dict[str, Any] = json.loads((self.folder / PROGRESS).read_text("utf-8"))
+        except (OSError, ValueError):
+            return None
+        return progress
 
     def read_manifest(self) -> dict[str, Any]:
         """Raises RunError when the folder holds no readable manifest."""
@@ -68,8 +141,10 @@ class Run:
         write_file(self.manifest_path, json.dumps(manifest, indent=2, ensure_ascii=False) + "\n")
 
     def start(self) -> None:
-        """Make the folder and take old markers away, before anything in it changes."""
+        """Take old markers and the unfinished files of a killed process away, before anything in the folder changes; makes a new one."""
         self.folder.mkdir(parents=True, exist_ok=True)
+        for unfinished in self.folder.rglob(".*.tmp"):
+            unfinished.unlink(missing_ok=True)
         for marker in (SUCCESS, PARTIAL):
             (self.folder / marker).unlink(missing_ok=True)
 

@@ -2,31 +2,42 @@
 
 import csv
 import json
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import TextIO
+from typing import TextIO, TypeVar
 
 import duckdb
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from engine.parts import PartFolder
+from flows.printable import flatten
 from flows.runs import Run
-from flows.summary import flatten
+
+Answer = TypeVar("Answer")
 
 FILES = {
     "findings": "findings.parquet",
     "edits": "edits.parquet",
     "errors": "errors.parquet",
     "documents": "documents.parquet",
+    "styles": "styles.parquet",
     "chunks": "chunks/shard-*.parquet",
     "candidates": "candidates/shard-*.parquet",
     "scores": "scores/*/shard-*.parquet",
+    "requests": "requests/*/shard-*.parquet",
+    "ledger": "ledger.parquet",
+    "yields": "yields.parquet",
 }
-"""View -> files inside the run's folder. `calls` lies in the workspace and holds the calls of all its runs."""
+"""View -> files inside the run's folder. `calls` lies in the workspace: the view has those that the run asked, once it has asked."""
+PARTITIONED = frozenset({"scores", "requests"})
+"""Views with a column `model` from the folders' names."""
 
 
+FORMATS = ("table", "csv", "json")
+"""In which rows are printed."""
 MAX_TABLE_WIDTH = 400
 """Characters of a table that is not written to a terminal; what is wider is cut, CSV and JSON never are."""
 
@@ -37,16 +48,35 @@ def open_views(run: Run) -> Iterator[duckdb.DuckDBPyConnection]:
     with duckdb.connect() as connection:
         for name, pattern in FILES.items():
             if paths := sorted(run.folder.glob(pattern)):
-                connection.execute(f"create view {name} as select * from {_read(paths, is_partitioned=name == 'scores')}")
-        if paths := sorted(run.workspace.glob("calls/*/part-*.parquet")):
-            connection.execute(f"create view calls as select * from {_read(paths, is_partitioned=False)}")
+                connection.execute(f"create view {name} as select * from {_read(paths, is_partitioned=name in PARTITIONED)}")
+        if paths := list_calls(run.workspace):
+            own = " semi join requests using (row_key)" if any(run.folder.glob(FILES["requests"])) else ""
+            # parts of an older version of the call table lack columns
+            added = "select null::varchar as messages, null::varchar as engine_settings where false"
+            calls = f"(select * from {_read(paths, is_partitioned=False)} union all by name {added})"
+            connection.execute(f"create view calls as select * from {calls}{own}")
         yield connection
+
+
+def list_calls(workspace: Path) -> list[Path]:
+    """The files of the call table in which each call counts once, sorted; a run that goes on may merge some before they are read."""
+    folders = sorted(workspace.glob("calls/model=*"))
+    return [folder / name for folder in folders for name in PartFolder(str(folder)).list_counted()]
+
+
+def ask_views(run: Run, ask: Callable[[duckdb.DuckDBPyConnection], Answer]) -> Answer:
+    """What `ask` makes of the run's views; asked again where a part of the calls was merged into another meanwhile."""
+    for _ in range(2):
+        with suppress(duckdb.IOException), open_views(run) as connection:
+            return ask(connection)
+    with open_views(run) as connection:
+        return ask(connection)
 
 
 def _read(paths: list[Path], *, is_partitioned: bool) -> str:
     # a list of names, not a pattern: a workspace may be called `draft [2]`
     names = ", ".join("'" + str(path).replace("'", "''") + "'" for path in paths)
-    return f"read_parquet([{names}], hive_partitioning = {str(is_partitioned).lower()})"
+    return f"read_parquet([{names}], hive_partitioning = {str(is_partitioned).lower()}, union_by_name = true)"
 
 
 def print_rows(result: duckdb.DuckDBPyConnection | None, output_format: str, file: TextIO) -> None:

@@ -1,0 +1,187 @@
+"""`flows plan`: what a run would compute, found by running its jobs with nothing to spend. No engine, no Prefect, nothing written."""
+
+import logging
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+from decimal import Decimal
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+from engine.budget import Budget, Spending
+from engine.fit import FitError
+from engine.outcomes import Asked
+from engine.records import Outcome
+from engine.score import JUDGE_TEMPLATE, MEND_TEMPLATE, READ_TEMPLATE
+from flows.config import RunConfig
+from flows.corpus import Corpus, build_corpus, read_rows, share_limit
+from flows.engines import HostedModel, Limits, close_engines, limit_engines
+from flows.execute import Plan
+from flows.judge import Judged, ask_shard, score_shard, write_candidates
+from flows.runs import Run, list_runs
+
+logger = logging.getLogger(__name__)
+
+JUDGED_A_CHUNK = 50
+"""Candidates that a model is asked about in a chunk of 400 tokens, where this workspace has none to count: «Pride and Prejudice» has 50."""
+COPIED_A_CHUNK = 6
+"""The same for a model that copies: it is sure of most places, and is asked what it would rather have at the others."""
+FURTHER = frozenset({MEND_TEMPLATE, JUDGE_TEMPLATE})
+"""Templates of the questions that follow the reading of a chunk."""
+JUDGED_TOKENS = 45
+"""Tokens computed for one of them, the rest of its prompt being cached: measured on the same book."""
+
+
+@dataclass(slots=True)
+class ModelPlan:
+    """What one model would be asked."""
+
+    name: str
+    num_stored: int = 0
+    """Questions that the store answers."""
+    num_new: int = 0
+    """Questions that were never asked. Those about the candidates of a chunk that is yet to be read are not known, and not in it."""
+    num_failed_before: int = 0
+    """Questions that were asked and failed, and are asked again."""
+    new_tokens: int = 0
+    """Prompt tokens of both."""
+    reusable_tokens: int = 0
+    """Of those, what the prefix cache can spare at best. Questions about candidates that are yet to come reuse more."""
+    chunks: Counter[str] = field(default_factory=Counter)
+    """`new` and `stored` chunks, by the question that reads them."""
+    num_expected: int = 0
+    """Questions that are likely to follow from chunks yet to be read."""
+    seconds: float | None = None
+    """Of engine work, by the speed of an earlier run in this workspace; None where there was none."""
+    cost: Decimal | None = None
+    """Money for that, without the tokens of answers, whose number nobody knows; None where there is no price, or one of time and no speed
+    to tell it."""
+    misfit: str | None = None
+    """Why a run that has to load the model would refuse it; None where nothing speaks against it."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunPlan:
+    """What `flows run` would do with the same arguments."""
+
+    run: Run
+    num_documents: int
+    num_words: int
+    num_chunks: int
+    """Of prose."""
+    unread: tuple[str, ...]
+    models: tuple[ModelPlan, ...]
+
+
+def plan_calls(plan: Plan, config: RunConfig) -> RunPlan:
+    """Chunk the inputs and look every question up in the call store."""
+    try:
+        with TemporaryDirectory(prefix="flows-plan-") as folder:
+            corpus = build_corpus(
+                plan.inputs,
+                Path(folder),
+                plan.hosted[0].tokenizer,
+                max_tokens=config.max_tokens,
+                max_context_tokens=config.max_context_tokens,
+                style_path=config.style,
+            )
+            candidates = {shard: Path(folder) / "candidates" / shard.name for shard in corpus.shard_paths}
+            for shard, target in candidates.items():
+                write_candidates(shard, corpus.documents_path, target)
+            models = tuple(_plan_model(hosted, corpus, candidates, Path(folder), config) for hosted in plan.hosted)
+            rows = read_rows(corpus.documents_path)
+    finally:
+        close_engines()
+    return RunPlan(
+        run=plan.run,
+        num_documents=len(rows),
+        num_words=sum(row.num_words for row in rows.values()),
+        num_chunks=sum(corpus.num_prose_chunks),
+        unread=tuple(unread.message for unread in corpus.unread),
+        models=models,
+    )
+
+
+def without_spending() -> None:
+    """Let the engines that are hosted from now on compute nothing: what is not stored is skipped."""
+    limit_engines(Limits(spending=Spending(Budget(max_calls=0))))
+
+
+def _plan_model(hosted: HostedModel, corpus: Corpus, candidates: dict[Path, Path], folder: Path, config: RunConfig) -> ModelPlan:
+    limits = share_limit(config.limit, corpus.num_prose_chunks)
+    asked = [
+        row
+        for shard, limit in zip(corpus.shard_paths, limits, strict=True)
+        for row in _judge(hosted, shard, candidates[shard], folder, limit).asked
+    ]
+    progress = hosted.progress
+    made = ModelPlan(name=hosted.name, num_stored=progress.num_stored, num_failed_before=progress.num_failed_before)
+    made.misfit = _find_misfit(hosted) if config.check_fit else None
+    made.num_new = progress.num_skipped - progress.num_failed_before
+    made.new_tokens = progress.skipped_tokens
+    made.reusable_tokens = progress.reusable_tokens
+    made.chunks = _count_chunks(asked)
+    made.num_expected = _expect_judged(asked, made.chunks, COPIED_A_CHUNK if hosted.copy_form else JUDGED_A_CHUNK)
+    speed = _find_speed(hosted)
+    if speed:
+        is_scoring = hosted.config.protocol == "score"
+        computed = made.new_tokens * _computed_share(asked) if is_scoring else made.new_tokens - made.reusable_tokens
+        made.seconds = (computed + made.num_expected * JUDGED_TOKENS) / speed
+    if not hosted.prices.is_empty and (made.seconds is not None or hosted.prices.per_engine_hour is None):
+        num_tokens = made.new_tokens + made.num_expected * JUDGED_TOKENS
+        by_tokens = num_tokens * (hosted.prices.input_per_million or Decimal(0)) / 1_000_000
+        made.cost = by_tokens + hosted.prices.cost_of_time(made.seconds or 0.0)
+    return made
+
+
+def _find_misfit(hosted: HostedModel) -> str | None:
+    try:
+        hosted.check_fit()
+    except FitError as error:
+        return str(error)
+    return None
+
+
+def _judge(hosted: HostedModel, shard: Path, candidates: Path, folder: Path, limit: int | None) -> Judged:
+    target = folder / "judged" / shard.name
+    if hosted.config.protocol == "score":
+        return score_shard(shard, candidates, target, hosted, limit)
+    return ask_shard(shard, target, hosted, limit)
+
+
+def _count_chunks(asked: Iterable[Asked]) -> Counter[str]:
+    return Counter(
+        "new" if row.outcome is Outcome.SKIPPED_BUDGET else "stored" for row in asked if row.template not in FURTHER and row.attempt == 1
+    )
+
+
+def _expect_judged(asked: Iterable[Asked], chunks: Counter[str], usual: int) -> int:
+    """Of chunks that a model has yet to read: as many as those have that it has read."""
+    templates = Counter(row.template for row in asked)
+    if not templates[READ_TEMPLATE]:
+        return 0
+    each = sum(templates[name] for name in FURTHER) / chunks["stored"] if chunks["stored"] else usual
+    return round(each * chunks["new"])
+
+
+def _computed_share(asked: Iterable[Asked]) -> float:
+    """Of the prompts' tokens; those of candidates' questions are nearly all in the prefix cache."""
+    rows = list(asked)
+    judging = sum(row.template in FURTHER and row.outcome is Outcome.SKIPPED_BUDGET for row in rows)
+    skipped = sum(row.outcome is Outcome.SKIPPED_BUDGET for row in rows)
+    return 1.0 - 0.9 * judging / skipped if skipped else 1.0
+
+
+def _find_speed(hosted: HostedModel) -> float | None:
+    """Tokens a second that the model computed in the latest run of the workspace in which it computed for a while."""
+    for measured in _measured(hosted):
+        if measured["busy_s"] > 1:
+            return float(measured["computed_tokens"] / measured["busy_s"])
+    return None
+
+
+def _measured(hosted: HostedModel) -> Iterator[dict[str, float]]:
+    for run in list_runs(hosted.workspace):
+        for execution in reversed(run.read_manifest().get("executions", [])):
+            if hosted.name in execution["models"]:
+                yield execution["models"][hosted.name]
