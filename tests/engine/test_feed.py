@@ -6,24 +6,32 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future
 from contextlib import AbstractContextManager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import pyarrow.parquet as pq
 import pytest
 
+from engine.budget import Budget, Spending
 from engine.calls import CallStore, row_key
+from engine.endpoint import EndpointEngine
 from engine.feed import Feed
 from engine.models import Model
 from engine.protocol import Engine, EngineError
-from engine.records import Completion, Outcome, Request, Sampling
+from engine.records import Completion, Outcome, Request, Sampling, fail
+from engine.restart import KILLED_ENGINE
 from engine.scripted import ScriptedEngine, echo
+from tests.chat_server import Answer, ChatServer, refuse
 
 MODEL = Model(name="m", folder=Path("/nowhere"), revision="r", weights_sha256="ab", quantization="none")
 TIMEOUT_S = 20.0
 
 
-def ask(question: int, *, chunk_id: str = "c", template: str = "t", num_tokens: int = 4) -> Request:
-    token_ids, sampling = (question,) * num_tokens, Sampling(max_tokens=20)
+def ask(
+    question: int, *, chunk_id: str = "c", template: str = "t", num_tokens: int = 4, token_ids: tuple[int, ...] | None = None
+) -> Request:
+    token_ids, sampling = token_ids or (question,) * num_tokens, Sampling(max_tokens=20)
     return Request(
         row_key=row_key(MODEL, "scripted", token_ids, sampling),
         doc_id="d",
@@ -43,6 +51,12 @@ class ListJob:
 
     def requests(self) -> Iterator[Request | None]:
         yield from self.asked
+
+    def classify(self, completion: Completion) -> Completion:
+        return completion
+
+    def follows(self, completion: Completion) -> bool:
+        return False
 
     def receive(self, completion: Completion) -> None:
         self.heard.append(completion)
@@ -81,8 +95,8 @@ def open_feed(workspace: Path) -> Iterator[Open]:
     """A started feed that is closed at the end, within a time limit."""
     feeds: list[Feed] = []
 
-    def open_one(load_engine: Load = ScriptedEngine, *, is_eager: bool = False) -> Feed:
-        feeds.append(Feed(lambda: open_store(workspace), load_engine, is_eager=is_eager).__enter__())
+    def open_one(load_engine: Load = ScriptedEngine, *, is_eager: bool = False, **settings: Any) -> Feed:
+        feeds.append(Feed(lambda: open_store(workspace), load_engine, is_eager=is_eager, **settings).__enter__())
         return feeds[-1]
 
     yield open_one
@@ -98,7 +112,7 @@ def answer_before(workspace: Path, requests: Iterable[Request]) -> None:
     """What an earlier run would have left in the store."""
     store, engine = open_store(workspace), ScriptedEngine()
     for completion in engine.run(requests):
-        store.append(completion, engine)
+        store.append(completion, engine_build=engine.build, determinism=engine.determinism)
     store.flush()
 
 
@@ -107,6 +121,19 @@ def close(feed: Feed) -> None:
     closing.start()
     closing.join(TIMEOUT_S)
     assert not closing.is_alive(), "the feed does not end"
+
+
+def once(load: Load) -> Load:
+    """An engine that cannot be started again when it has died."""
+    loads = iter([load])
+
+    def load_once() -> AbstractContextManager[Engine]:
+        try:
+            return next(loads)()
+        except StopIteration:
+            raise EngineError("the engine cannot be started again") from None
+
+    return load_once
 
 
 def test_every_request_of_several_jobs_is_answered_once(open_feed: Open) -> None:
@@ -173,6 +200,147 @@ def test_failed_call_is_answered_and_asked_again_next_time(open_feed: Open) -> N
     later = ListJob([too_long])
     await_end(open_feed().submit(later))
     assert [completion.outcome for completion in later.heard] == [Outcome.OK]
+
+
+def flaky(num_failures: int, outcome: Outcome = Outcome.TIMEOUT) -> Load:
+    """An engine whose every question fails so many times before it is answered."""
+    asked = Counter[str]()
+
+    class Flaky(ScriptedEngine):
+        def run(self, requests: Iterable[Request | None]) -> Iterator[Completion]:
+            for completion in super().run(requests):
+                asked[completion.request.row_key] += 1
+                is_failed = asked[completion.request.row_key] <= num_failures
+                yield replace(completion, outcome=outcome, text=None, error="Too late.") if is_failed else completion
+
+    return Flaky
+
+
+@pytest.mark.parametrize("outcome", [Outcome.TIMEOUT, Outcome.ENGINE_ERROR])
+def test_request_that_fails_for_no_fault_of_its_own_is_asked_again(open_feed: Open, workspace: Path, outcome: Outcome) -> None:
+    job, feed = ListJob(ask(n) for n in range(5)), open_feed(flaky(2, outcome))
+    await_end(feed.submit(job))
+    assert {completion.outcome for completion in job.heard} == {Outcome.OK}
+    assert feed.progress.num_failed == 0
+    close(feed)
+    rows = [row for part in workspace.glob("calls/*/part-*.parquet") for row in pq.read_table(part, partitioning=None).to_pylist()]
+    assert Counter((row["attempt"], row["outcome"]) for row in rows) == {(1, outcome): 5, (2, outcome): 5, (3, "ok"): 5}
+
+
+def test_request_that_goes_on_failing_is_an_outcome(open_feed: Open) -> None:
+    job, answered = ListJob([ask(1), ask(2)]), ListJob([ask(1)])
+    await_end(open_feed(flaky(3)).submit(job))
+    assert [completion.outcome for completion in job.heard] == [Outcome.TIMEOUT] * 2
+    assert {completion.request.attempt for completion in job.heard} == {1}, "a job hears of its own request"
+    await_end(open_feed().submit(answered))
+    assert [completion.outcome for completion in answered.heard] == [Outcome.OK]
+
+
+class SteppingJob(ListJob):
+    """Asks a second question where the first is refused, and counts its failures."""
+
+    def classify(self, completion: Completion) -> Completion:
+        is_first = completion.request.token_ids[0] == 1
+        return replace(completion, outcome=Outcome.TRUNCATED) if is_first else completion
+
+    def follows(self, completion: Completion) -> bool:
+        return completion.outcome is Outcome.TRUNCATED
+
+    def requests(self) -> Iterator[Request | None]:
+        yield ask(1)
+        while not self.heard:
+            yield None
+        yield ask(2)
+
+
+def test_failure_that_is_only_a_step_is_not_computed_again(open_feed: Open) -> None:
+    answers, first, second = Answers(), SteppingJob([]), SteppingJob([])
+    feed = open_feed(lambda: ScriptedEngine(answers))
+    await_end(feed.submit(first))
+    close(feed)
+    await_end(open_feed(lambda: ScriptedEngine(answers)).submit(second))
+    assert answers.counts == {1: 1, 2: 1}
+    outcomes = [completion.outcome for completion in second.heard]
+    assert outcomes == [completion.outcome for completion in first.heard] == [Outcome.TRUNCATED, Outcome.OK]
+
+
+def test_only_the_named_outcomes_are_asked_again(open_feed: Open, workspace: Path) -> None:
+    with open_store(workspace) as store:
+        for n, outcome in ((1, Outcome.TRUNCATED), (2, Outcome.REFUSED), (3, Outcome.OK)):
+            (completion,) = ScriptedEngine().run([ask(n)])
+            store.append(replace(completion, outcome=outcome), engine_build="b", determinism="none")
+    answers, job = Answers(), ListJob(ask(n) for n in (1, 2, 3))
+    feed = open_feed(lambda: ScriptedEngine(answers), retried=frozenset({Outcome.REFUSED}))
+    await_end(feed.submit(job))
+    assert answers.counts == {2: 1}
+    assert sorted(completion.outcome for completion in job.heard) == ["ok", "ok", "truncated"]
+    assert feed.progress.num_failed_before == 1
+
+
+@pytest.mark.parametrize("retries_killers", [False, True])
+def test_what_killed_the_engine_is_asked_again_only_where_it_is_meant(open_feed: Open, workspace: Path, retries_killers: bool) -> None:
+    with open_store(workspace) as store:
+        store.append(fail(ask(1), Outcome.ENGINE_ERROR, "it did", finish_reason=KILLED_ENGINE), engine_build="b", determinism="none")
+        store.append(fail(ask(2), Outcome.ENGINE_ERROR, "refused"), engine_build="b", determinism="none")
+    answers, job = Answers(), ListJob([ask(1), ask(2)])
+    await_end(open_feed(lambda: ScriptedEngine(answers), retries_killers=retries_killers).submit(job))
+    assert answers.counts == ({1: 1, 2: 1} if retries_killers else {2: 1})
+
+
+@pytest.mark.parametrize(("answer", "num_tries"), [(refuse(400, "no"), 1), (refuse(500, "out of order"), 3)])
+def test_what_an_engine_has_asked_again_by_itself_is_not_asked_again(open_feed: Open, answer: Answer, num_tries: int) -> None:
+    job = ListJob([replace(ask(1), messages=(("user", "hello"),))])
+    with ChatServer(lambda asked: answer) as server:
+        await_end(open_feed(lambda: EndpointEngine(MODEL, base_url=server.url, max_retries=2, first_wait_s=0.01)).submit(job))
+    assert [completion.outcome for completion in job.heard] == [Outcome.ENGINE_ERROR]
+    assert len(server.asked) == num_tries
+
+
+def test_budget_stops_asking_finishes_what_is_in_flight_and_the_next_run_goes_on(open_feed: Open) -> None:
+    answers, job = Answers(), ListJob(ask(n) for n in range(100))
+    feed = open_feed(lambda: ScriptedEngine(answers), spending=Spending(Budget(max_calls=30)))
+    await_end(feed.submit(job))
+    outcomes = Counter(completion.outcome for completion in job.heard)
+    assert outcomes == {Outcome.OK: 30, Outcome.SKIPPED_BUDGET: 70}
+    assert feed.progress.end_of_budget == "max_calls=30"
+    assert (feed.progress.num_skipped, feed.progress.num_failed) == (70, 0)
+    close(feed)
+    later = ListJob(ask(n) for n in range(100))
+    await_end(open_feed(lambda: ScriptedEngine(answers)).submit(later))
+    assert answers.counts == dict.fromkeys(range(100), 1), "what was skipped is no call, and nothing is computed twice"
+
+
+def test_run_with_nothing_to_spend_loads_no_engine_and_tells_what_is_missing(open_feed: Open, workspace: Path) -> None:
+    answer_before(workspace, [ask(n) for n in range(10)])
+
+    def load() -> Engine:
+        raise AssertionError("an engine was loaded")
+
+    feed = open_feed(load, spending=Spending(Budget(max_calls=0)))
+    await_end(feed.submit(ListJob(ask(n) for n in range(30))))
+    assert (feed.progress.num_stored, feed.progress.num_skipped, feed.progress.skipped_tokens) == (10, 20, 80)
+
+
+def test_poisoned_rows_cost_only_themselves(open_feed: Open) -> None:
+    """10,000 rows; one is refused by the engine, one kills it, the answer of one never ends."""
+    rejected, killer, endless = 1234, 5000, 9999
+
+    def answer(request: Request) -> str:
+        if request.token_ids[0] == killer:
+            raise EngineError("killed")
+        return "x" * 1000 if request.token_ids[0] == endless else echo(request)
+
+    def reject(request: Request) -> str | None:
+        return "no such token" if request.token_ids[0] == rejected else None
+
+    job = ListJob(ask(n) for n in range(10_000))
+    feed = open_feed(lambda: ScriptedEngine(answer, reject=reject, batch=128))
+    feed.submit(job).result(120)
+    assert len(job.heard) == 10_000
+    failed = {completion.request.token_ids[0]: completion.outcome for completion in job.heard if completion.outcome is not Outcome.OK}
+    assert failed == {rejected: Outcome.ENGINE_ERROR, killer: Outcome.ENGINE_ERROR, endless: Outcome.TRUNCATED}
+    assert feed.progress.num_failed == 3
+    assert 2 <= feed.progress.num_deaths <= 5
 
 
 def test_eager_engine_loads_before_there_is_a_job(open_feed: Open) -> None:
@@ -255,14 +423,14 @@ def test_job_may_wait_for_its_answer_while_others_ask(open_feed: Open, num_other
 def test_dead_engine_fails_every_job_and_keeps_what_it_answered(open_feed: Open, workspace: Path) -> None:
     answers = Answers()
     answers.is_free.clear()
-    feed = open_feed(lambda: ScriptedEngine(answers, dies_after=25))
+    feed = open_feed(once(lambda: ScriptedEngine(answers, dies_after=25)))
     futures = [feed.submit(ListJob([ask(100 * n + k) for k in range(20)])) for n in range(3)]
     answers.is_free.set()
     await_end(futures[0])
     for future in futures[1:]:
-        with pytest.raises(EngineError, match="died after 25"):
+        with pytest.raises(EngineError, match="cannot be started again"):
             future.result(TIMEOUT_S)
-    with pytest.raises(EngineError, match="died after 25"):
+    with pytest.raises(EngineError, match="cannot be started again"):
         feed.submit(ListJob([ask(1)])).result(TIMEOUT_S)
     store = open_store(workspace)
     assert sum(store.find(ask(100 * n + k)) is not None for n in range(3) for k in range(20)) == 25
@@ -270,7 +438,7 @@ def test_dead_engine_fails_every_job_and_keeps_what_it_answered(open_feed: Open,
 
 def test_killed_run_goes_on_where_it_was(open_feed: Open) -> None:
     with pytest.raises(EngineError):
-        open_feed(lambda: ScriptedEngine(dies_after=25)).submit(ListJob(ask(n) for n in range(60))).result(TIMEOUT_S)
+        open_feed(once(lambda: ScriptedEngine(dies_after=25))).submit(ListJob(ask(n) for n in range(60))).result(TIMEOUT_S)
     answers, job = Answers(), ListJob(ask(n) for n in range(60))
     await_end(open_feed(lambda: ScriptedEngine(answers)).submit(job))
     assert len(job.heard) == 60
@@ -305,7 +473,7 @@ def test_no_job_is_forgotten_while_the_engine_dies(open_feed: Open) -> None:
     sys.setswitchinterval(1e-6)
     try:
         for _ in range(50):
-            feed = open_feed(lambda: ScriptedEngine(dies_after=0))
+            feed = open_feed(once(lambda: ScriptedEngine(dies_after=0)))
             futures = [feed.submit(ListJob([ask(1)]))]
             while not futures[-1].done():
                 futures.append(feed.submit(ListJob([ask(1)])))
@@ -328,19 +496,23 @@ def test_aborted_feed_fails_what_waits_and_keeps_what_it_answered(open_feed: Ope
     for future in futures:
         with pytest.raises(EngineError, match="stopped"):
             future.result(TIMEOUT_S)
+    close(feed)
     assert open_store(workspace).find(ask(0)) is not None
 
 
-def test_abort_does_not_wait_for_an_engine_that_loads(workspace: Path) -> None:
-    may_load = threading.Event()
+@pytest.mark.parametrize("is_eager", [True, False])
+def test_abort_does_not_wait_for_an_engine_that_loads(workspace: Path, is_eager: bool) -> None:
+    may_load, is_loading = threading.Event(), threading.Event()
 
     def load_slowly() -> ScriptedEngine:
+        is_loading.set()
         assert may_load.wait(30)
         return ScriptedEngine()
 
-    feed = Feed(lambda: open_store(workspace), load_slowly, is_eager=True)
+    feed = Feed(lambda: open_store(workspace), load_slowly, is_eager=is_eager)
     with feed:
         before = feed.submit(ListJob([ask(1)]))
+        assert is_loading.wait(5)
         feed.abort()
         after = feed.submit(ListJob([ask(2)]))
         for future in (before, after):
@@ -421,6 +593,16 @@ def test_progress_adds_up(open_feed: Open) -> None:
     await_end(feed.submit(jobs[1]))
     progress = feed.progress
     assert (progress.num_answered, progress.num_stored, progress.num_failed) == (23, 11, 1)
-    assert progress.templates == {"even": 12, "odd": 10, "long": 1}
     assert progress.prompt_tokens == 11 * 4 + 30
     assert progress.completion_tokens == 11 * 2, "«4 tokens» are two tokens of the scripted engine"
+
+
+def test_feed_counts_what_a_prefix_cache_could_give(open_feed: Open) -> None:
+    """Ten prompts of 100 tokens that begin with the same 70: two whole blocks of 32 in nine of them; what is stored counts nothing."""
+    common = tuple(range(1, 71))
+    requests = [ask(number, token_ids=(*common, *range(1000 + 30 * number, 1030 + 30 * number))) for number in range(10)]
+    for expected in (9 * 64, 0):
+        feed = open_feed()
+        await_end(feed.submit(ListJob(requests)))
+        close(feed)
+        assert feed.progress.reusable_tokens == expected

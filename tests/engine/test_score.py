@@ -1,7 +1,7 @@
 """The score protocol: a gain is what two readings of the whole text would differ by, and no candidate gets lost."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import pairwise
 
 import pytest
@@ -12,8 +12,9 @@ from chunkers.records import BlockKind, Candidate, Category, Chunk, hash_id
 from chunkers.tokens import Tokenizer
 from engine.calls import row_key
 from engine.models import Model
-from engine.records import Completion, Outcome, Request, Sampling
-from engine.score import JUDGE_TEMPLATE, MIN_SURPRISE, READ_TEMPLATE, Reading, Score, ScoreJob
+from engine.reading import Reading
+from engine.records import Outcome, Request, Sampling, fail
+from engine.score import JUDGE_TEMPLATE, MIN_SURPRISE, READ_TEMPLATE, ReadAhead, Score, ScoreJob
 from engine.scripted import ScriptedEngine, hashed_scores
 
 
@@ -86,9 +87,9 @@ def judge(
     score: Callable[[Request], list[float]] = hashed_scores,
     fails: Callable[[Request], bool] = lambda request: False,
     propose: Callable[[Reading], Sequence[Candidate]] = lambda reading: (),
+    max_model_len: int = 1 << 20,
 ) -> Run:
     asked: list[Request] = []
-    longest = 1 << 20
 
     def recorded(request: Request) -> list[float]:
         asked.append(request)
@@ -97,26 +98,16 @@ def judge(
     def key_of(token_ids: Sequence[int], sampling: Sampling) -> str:
         return row_key(model, "scripted", token_ids, sampling)
 
-    job = ScoreJob(chunks, candidates, tokenizer, key_of, propose)
-    for completion in ScriptedEngine(score=recorded, max_model_len=longest, batch=2).run(job.requests()):
-        job.receive(_failed(completion) if fails(completion.request) else completion)
+    read_ahead = ReadAhead()
+    job = ScoreJob(chunks, candidates, tokenizer, key_of, propose, read_ahead=read_ahead)
+    for completion in ScriptedEngine(score=recorded, max_model_len=max_model_len, batch=2).run(job.requests()):
+        completion = fail(completion.request, Outcome.ENGINE_ERROR, "as told") if fails(completion.request) else job.classify(completion)
+        leads_on = job.follows(completion)
+        job.receive(completion)
+        assert job.asked[-1].is_final == (not leads_on)
+        assert (job.asked[-1].row_key, job.asked[-1].outcome) == (completion.request.row_key, completion.outcome)
+    assert read_ahead.num_open == 0
     return Run(job, asked)
-
-
-def _failed(completion: Completion) -> Completion:
-    return Completion(
-        request=completion.request,
-        outcome=Outcome.ENGINE_ERROR,
-        finish_reason=None,
-        text=None,
-        logprobs=(),
-        alternatives=(),
-        prompt_tokens=0,
-        cached_tokens=0,
-        completion_tokens=0,
-        engine_seconds=0.0,
-        error="as told",
-    )
 
 
 def unlikely(request: Request) -> list[float]:
@@ -359,11 +350,21 @@ def test_same_change_by_two_detectors_is_one_call(tokenizer: Tokenizer, model: M
     assert run.job.scores[0].gain is not None
 
 
-def test_proposal_that_a_rule_made_already_is_judged_once(tokenizer: Tokenizer, model: Model) -> None:
+def test_proposal_that_a_rule_made_already_is_a_row_of_its_own_and_judged_once(tokenizer: Tokenizer, model: Model) -> None:
     candidate, new = change(PLAIN, "tho", "the"), change(PLAIN, "twice", "thrice")
-    again = change(PLAIN, "tho", "the")
-    run = judge(tokenizer, model, [make_chunk(PLAIN, 0, len(PLAIN))], [candidate], score=unlikely, propose=lambda reading: [again, new])
-    assert sorted(score.replacement for score in run.job.scores) == ["the", "thrice"]
+    own = replace(candidate, detector="own")
+    run = judge(
+        tokenizer,
+        model,
+        [make_chunk(PLAIN, 0, len(PLAIN))],
+        [candidate],
+        score=unlikely,
+        propose=lambda reading: [own, new, candidate, own],
+    )
+    found = sorted((score.replacement, score.detector) for score in run.job.scores)
+    assert found == [("the", "own"), ("the", "rule"), ("thrice", "rule")]
+    assert len([request for request in run.asked if request.template == JUDGE_TEMPLATE]) == 2
+    assert len({score.gain for score in run.job.scores if score.replacement == "the"}) == 1
 
 
 def scores_of(run: Run) -> dict[str, Score]:
@@ -424,3 +425,92 @@ def test_equal_chunks_are_each_judged(tokenizer: Tokenizer, model: Model) -> Non
     run = judge(tokenizer, model, chunks, candidates, score=unlikely)
     assert sorted(score.start for score in run.job.scores) == [candidate.start for candidate in candidates]
     assert run.job.scores[0].gain == pytest.approx(run.job.scores[1].gain)
+
+
+LETTERS = "".join(f"On day {number} tho keeper counted them. " for number in range(12))
+
+
+def test_chunk_that_is_too_long_is_read_in_halves(tokenizer: Tokenizer, model: Model) -> None:
+    candidates = [change(LETTERS, "tho", "the", nth=number) for number in range(12)]
+    chunk = make_chunk(LETTERS, 0, len(LETTERS))
+    limit = len(tokenizer.encode_with_offsets(LETTERS).ids)
+    run = judge(tokenizer, model, [chunk], candidates, score=unlikely, max_model_len=limit)
+    assert sorted(score.start for score in run.job.scores) == [candidate.start for candidate in candidates]
+    assert all(score.gain is not None for score in run.job.scores)
+    assert not run.job.failures
+    first, second = (tokenizer.decode(request.token_ids) for request in run.asked if request.template == READ_TEMPLATE)
+    assert first + second == LETTERS
+    assert abs(len(first) - len(second)) < 40
+    steps = [asked for asked in run.job.asked if not asked.is_final]
+    assert [(asked.chunk_id, asked.outcome) for asked in steps] == [(chunk.chunk_id, Outcome.INPUT_TOO_LONG)]
+
+
+def test_candidates_go_to_the_half_that_they_start_in(tokenizer: Tokenizer, model: Model) -> None:
+    text = "The keeper counted tho letters. He put tho box away."
+    cut = text.index("He put")
+    candidates = [
+        change(text, "tho letters. He", "the letters, he"),
+        make_candidate(text, cut, cut, "And "),
+        make_candidate(text, cut, cut + 2, "She"),
+    ]
+    readings: list[Reading] = []
+
+    def propose(reading: Reading) -> Sequence[Candidate]:
+        readings.append(reading)
+        return ()
+
+    limit = len(tokenizer.encode_with_offsets(text).ids)
+    judge(tokenizer, model, [make_chunk(text, 0, len(text))], candidates, score=unlikely, propose=propose, max_model_len=limit)
+    given = {reading.chunk.start: [candidate.replacement for candidate in reading.given] for reading in readings}
+    assert given == {0: ["the letters, he", "And "], cut: ["She"]}
+
+
+def test_sentence_that_is_too_long_is_a_failure_and_the_rest_is_judged(tokenizer: Tokenizer, model: Model) -> None:
+    text = LETTERS + "And tho end " + "went on and on " * 60 + "at last."
+    candidates = [change(text, "tho", "the", nth=number) for number in range(13)]
+    run = judge(tokenizer, model, [make_chunk(text, 0, len(text))], candidates, score=unlikely, max_model_len=150)
+    (failure,) = run.job.failures
+    assert failure.outcome is Outcome.INPUT_TOO_LONG
+    assert tokenizer.decode(failure.request.token_ids).startswith("And tho end")
+    assert sorted(score.start for score in run.job.scores) == [candidate.start for candidate in candidates[:-1]]
+
+
+def test_many_chunks_that_are_too_long_do_not_stop_the_job(tokenizer: Tokenizer, model: Model) -> None:
+    # MAX_READINGS are out, and then each of them is two that have not been asked for yet
+    text = LETTERS * 40
+    chunks = [make_chunk(text, number * len(LETTERS), (number + 1) * len(LETTERS)) for number in range(40)]
+    spans: list[tuple[int, int]] = []
+
+    def propose(reading: Reading) -> Sequence[Candidate]:
+        spans.append((reading.chunk.start, reading.chunk.end))
+        return ()
+
+    limit = len(tokenizer.encode_with_offsets(LETTERS).ids) // 2
+    run = judge(tokenizer, model, chunks, [], propose=propose, max_model_len=limit)
+    assert not run.job.failures
+    assert len(spans) >= 3 * len(chunks), "half a chunk is too long too"
+    assert "".join(text[start:end] for start, end in sorted(spans)) == text
+
+
+def test_variant_that_is_too_long_is_a_failure(tokenizer: Tokenizer, model: Model) -> None:
+    limit = len(tokenizer.encode_with_offsets(PLAIN).ids) + 1
+    candidate = change(PLAIN, "answered", "asked or answered or said a word or came or went or wrote to")
+    run = judge(tokenizer, model, [make_chunk(PLAIN, 0, len(PLAIN))], [candidate], score=unlikely, max_model_len=limit)
+    assert [(failure.request.template, failure.outcome) for failure in run.job.failures] == [(JUDGE_TEMPLATE, Outcome.INPUT_TOO_LONG)]
+    assert [asked.is_final for asked in run.job.asked] == [True, True]
+
+
+@settings(deadline=None, max_examples=100)
+@given(case=texts_with_candidates(), limit=st.integers(2, 30))
+def test_no_candidate_gets_lost_in_halves(tokenizer: Tokenizer, model: Model, case: tuple[str, list[Candidate]], limit: int) -> None:
+    text, candidates = case
+    text = "A. B! " + text
+    candidates = [make_candidate(text, one.start + 6, one.end + 6, one.replacement, one.detector) for one in candidates]
+    chunk = make_chunk(text, 0, len(text))
+    run = judge(tokenizer, model, [chunk], candidates, score=unlikely, max_model_len=limit)
+    scored = [score.candidate_id for score in run.job.scores]
+    assert len(scored) == len(set(scored)), "a candidate was judged twice"
+    read = [asked for asked in run.job.asked if asked.template == READ_TEMPLATE]
+    assert len(read) == 2 * sum(not asked.is_final for asked in read) + 1, "a reading that is no end is two others"
+    lost = {candidate.candidate_id for candidate in candidates} - set(scored)
+    assert not lost or run.job.failures

@@ -9,8 +9,8 @@ from hypothesis import strategies as st
 from chunkers.records import BlockKind, Candidate, Category, Chunk, hash_id
 from chunkers.tokens import Tokenizer
 from engine.models import Model
+from engine.reading import Reading
 from engine.records import Alternatives, Completion, Outcome, Request, Sampling
-from engine.score import Reading
 from engine.surprise import SMALL_WORDS, propose
 
 Wanted = dict[str, list[tuple[str, float]]]

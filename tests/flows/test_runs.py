@@ -1,6 +1,8 @@
 """Run folders, inputs and shards, without an engine."""
 
 import os
+import socket
+import threading
 from pathlib import Path
 
 import pytest
@@ -10,9 +12,8 @@ from chunkers.records import DocumentError
 from chunkers.tokens import Tokenizer
 from engine.models import Model
 from flows import corpus
-from flows.corpus import build_corpus, expand_inputs, read_rows, restore_corpus
+from flows.corpus import build_corpus, expand_inputs, read_rows, restore_corpus, share_limit
 from flows.progress import expect_calls
-from flows.proofread import share_limit
 from flows.quiet import stderr_to_file
 from flows.reports import name_files
 from flows.runs import Run, RunError, find_run, list_runs, name_run, write_file
@@ -142,3 +143,44 @@ def test_what_libraries_say_goes_to_the_log(tmp_path: Path, capfd: pytest.Captur
     os.write(2, b"after\n")
     assert capfd.readouterr().err == "to a person\nafter\n"
     assert (tmp_path / "log" / "engine.log").read_text() == "from C++\n"
+
+
+def test_looking_whether_a_run_goes_on_does_not_keep_it_from_starting(tmp_path: Path) -> None:
+    run = make_run(tmp_path, "r", 100)
+    is_over = threading.Event()
+
+    def look() -> None:
+        while not is_over.is_set():
+            run.find_holder()
+
+    watchers = [threading.Thread(target=look) for _ in range(3)]
+    for watcher in watchers:
+        watcher.start()
+    try:
+        for _ in range(100):
+            with run.hold():
+                pass
+    finally:
+        is_over.set()
+        for watcher in watchers:
+            watcher.join()
+
+
+def test_run_is_held_by_one_at_a_time_and_let_go_at_the_end(tmp_path: Path) -> None:
+    run = make_run(tmp_path, "r", 100)
+    assert (run.find_holder(), run.state) == (None, "unfinished")
+    with run.hold():
+        assert run.find_holder() == f"{os.getpid()} {socket.gethostname()}"
+        assert run.state == "running"
+        with pytest.raises(RunError, match=f"running already .process {os.getpid()} "), run.hold():
+            pass
+    assert (run.find_holder(), run.state) == (None, "unfinished")
+
+
+def test_unfinished_files_of_a_killed_process_are_cleared_away(tmp_path: Path) -> None:
+    run = make_run(tmp_path, "r", 100)
+    (run.folder / "chunks").mkdir()
+    for name in (".manifest.json-ab12.tmp", "chunks/.shard-00000.parquet.0123.tmp", "chunks/shard-00000.parquet"):
+        (run.folder / name).write_text("x")
+    run.start()
+    assert sorted(path.name for path in run.folder.rglob("*") if path.is_file()) == ["manifest.json", "shard-00000.parquet"]

@@ -5,7 +5,8 @@ from dataclasses import replace
 from chunkers.records import Category, Document
 from postprocess.changes import trim_edit
 from postprocess.collate import collate_edits
-from postprocess.exports.report import ReportData, ReportDocument, SummaryLine, TruthItem
+from postprocess.exports.report import ReportData, ReportDocument, SummaryLine, TimeSpent, TruthItem
+from postprocess.yields import Yield
 from tests.postprocess.rows import make_document, make_edit
 
 BOOK = """# The Mill
@@ -66,6 +67,23 @@ def make_book(name: str = "mill.md", text: str = BOOK) -> tuple[Document, Report
     return document, report
 
 
+def make_disputed() -> ReportData:
+    """The book as three models see it: of two that propose one brings nothing, and they differ over a place."""
+    _, report = make_book()
+    findings = list(report.findings)
+    findings[0] = replace(findings[0], silent=("c/edits",), dissenters=("b/rewrite",))
+    findings[1] = replace(findings[1], proposers=("harper",), silent=("c/edits",))
+    empty = {"accepted_right": None, "accepted_false": None, "suggested_right": None, "suggested_false": None}
+    counts = {"num_edits": 3, "num_rejected": 1, "num_findings": 2, "num_accepted": 1}
+    yields = (
+        Yield(proposer="c/edits", **counts, alone_accepted=0, alone_suggested=0, **empty, engine_seconds=7.0),
+        Yield(proposer="m/edits", **counts, alone_accepted=2, alone_suggested=0, **empty, engine_seconds=1212.4),
+        Yield(proposer="harper", **counts, alone_accepted=1, alone_suggested=1, **empty, engine_seconds=None),
+    )
+    times = (TimeSpent(what="reading", seconds=0.4), TimeSpent(what="engine work: m", seconds=1212.4))
+    return replace(report, findings=tuple(findings), yields=yields, times=times)
+
+
 def make_hostile() -> ReportData:
     document, report = make_book()
     finding = report.findings[0]
@@ -80,6 +98,8 @@ def make_hostile() -> ReportData:
             message=text,
             chapter=text,
             proposers=(text,),
+            silent=(text,),
+            dissenters=(text,),
             context_before=text,
             context_after=text,
         )
@@ -91,7 +111,8 @@ def make_hostile() -> ReportData:
     line = SummaryLine(label=everything, value=everything)
     return replace(
         report, title=everything, run=everything, model=everything, flow=everything, documents=(hostile_document, second),
-        findings=findings, summary=(line,),
+        findings=findings, summary=(line,), times=(TimeSpent(what=everything, seconds=1.0),),
+        yields=tuple(replace(row, proposer=everything) for row in make_disputed().yields),
     )  # fmt: skip
 
 

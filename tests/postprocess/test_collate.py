@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from chunkers.records import Category
 from postprocess.assemble import apply_findings
-from postprocess.collate import CollateError, collate_edits
+from postprocess.collate import CollateError, Voter, collate_edits, has_overlap
 from postprocess.records import FindingStatus
 from tests.postprocess.rows import make_document, make_edit
 
@@ -19,15 +19,85 @@ TEXT = "# One\n\nHe go home.\nHe go out.\r\n\r\n## Two *b*\n\nShe come."
 def test_edits_that_say_the_same_are_one_finding() -> None:
     document = make_document(TEXT)
     edits = [
-        make_edit(document, 10, 12, "goes", proposer="m/edits", confidence=0.6, category=Category.AGREEMENT),
+        make_edit(document, 10, 12, "goes", proposer="m/score", confidence=0.6, category=Category.AGREEMENT),
         make_edit(document, 10, 12, "goes", proposer="harper:X", confidence=0.85),
-        make_edit(document, 10, 12, "goes", proposer="m/edits", confidence=0.5),
-        make_edit(document, 22, 24, "goes", proposer="m/edits", confidence=0.79),
+        make_edit(document, 10, 12, "goes", proposer="m/score", confidence=0.5),
+        make_edit(document, 22, 24, "goes", proposer="m/score", confidence=0.79),
     ]
     first, second = collate_edits(edits, document)
-    assert (first.votes, first.proposers, first.confidence) == (2, ("harper:X", "m/edits"), 0.85)
+    assert (first.votes, first.proposers, first.confidence) == (2, ("harper:X", "m/score"), 0.85)
     assert (first.category, first.status) == (Category.SPELL, FindingStatus.ACCEPTED)
     assert (second.votes, second.status) == (1, FindingStatus.SUGGESTED)
+
+
+@pytest.mark.parametrize(
+    ("proposers", "confidence"),
+    [
+        ("a/edits", 0.5),
+        ("a/edits b/rewrite", 0.75),
+        ("a/edits b/rewrite c/edits", 0.875),
+        ("a/edits twin/rewrite", 0.5),
+        ("rule:0.3 a/edits", 0.65),
+        ("rule:0.3 s/score:0.3 a/edits", 0.65),
+        ("rule:0.3 s/score:0.3", 0.3),
+        ("hf:org/s/score:0.4 x/y:0.2", 0.4),
+    ],
+)
+def test_models_that_looked_for_mistakes_themselves_are_witnesses(proposers: str, confidence: float) -> None:
+    document = make_document(TEXT)
+    edits = []
+    for word in proposers.split():
+        name, _, given = word.rpartition(":") if word[-1].isdigit() else (word, "", "")
+        edits.append(make_edit(document, 10, 12, "goes", proposer=name, confidence=float(given or 0.5)))
+    voters = [
+        Voter(proposer=edit.proposer, origin={"twin/rewrite": "a/edits"}.get(edit.proposer, edit.proposer), answered=()) for edit in edits
+    ]
+    for given in (edits, edits[::-1]):
+        (finding,) = collate_edits(given, document, voters=voters)
+        assert finding.confidence == confidence
+        assert finding.status is (FindingStatus.ACCEPTED if confidence >= 0.8 else FindingStatus.SUGGESTED)
+
+
+def test_who_was_asked_and_said_nothing_or_wants_something_else() -> None:
+    document = make_document("He go home. She go out. They goes in.")
+    edits = [
+        make_edit(document, 3, 5, "goes", proposer="a/edits", confidence=0.5),
+        make_edit(document, 0, 10, "They go home", proposer="b/edits", confidence=0.5),
+        make_edit(document, 5, 5, ",", proposer="d/rewrite", confidence=0.5),
+        make_edit(document, 16, 18, "goes", proposer="harper:X", confidence=0.3),
+        make_edit(document, 29, 33, "go", proposer="c/edits", confidence=0.5, reason="restyle"),
+        make_edit(document, 29, 33, "gone", proposer="d/rewrite", confidence=0.5),
+    ]
+    whole, first = ((0, 37),), ((0, 11), (24, 37))
+    voters = [
+        Voter(proposer=name, origin=name, answered=spans)
+        for name, spans in {"d/rewrite": whole, "c/edits": first, "b/edits": whole, "a/edits": first}.items()
+    ]
+    found = {(f.start, f.end): (f.proposers, f.silent, f.dissenters) for f in collate_edits(edits, document, voters=voters)}
+    assert found == {
+        (0, 10): (("b/edits",), ("c/edits",), ("a/edits", "d/rewrite")),
+        (3, 5): (("a/edits",), ("c/edits",), ("b/edits", "d/rewrite")),
+        (5, 5): (("d/rewrite",), ("c/edits",), ("a/edits", "b/edits")),
+        (16, 18): (("harper:X",), ("b/edits", "d/rewrite"), ()),
+        (29, 33): (("d/rewrite",), ("a/edits", "b/edits", "c/edits"), ()),
+    }
+
+
+SPANS = st.tuples(st.integers(0, 12), st.integers(0, 12)).map(sorted).map(tuple)
+
+
+@given(st.lists(st.tuples(SPANS, st.sampled_from(["a/edits", "b/edits"]), st.sampled_from("xy")), max_size=10))
+def test_dissent_is_an_overlap(said: list[tuple[tuple[int, int], str, str]]) -> None:
+    document = make_document("one two three")
+    edits = [make_edit(document, *span, new, proposer=proposer, confidence=0.5) for span, proposer, new in said]
+    voters = [Voter(proposer=name, origin=name, answered=((0, 13),)) for name in ("a/edits", "b/edits")]
+    for finding in collate_edits(edits, document, voters=voters):
+        for voter in voters:
+            spans = [span for span, proposer, _ in said if proposer == voter.proposer]
+            is_proposer = voter.proposer in finding.proposers
+            overlaps = any(has_overlap((finding.start, finding.end), span) for span in spans)
+            assert (voter.proposer in finding.dissenters) == (overlaps and not is_proposer)
+            assert (voter.proposer in finding.silent) == (not overlaps and not is_proposer)
 
 
 @pytest.mark.parametrize(

@@ -1,6 +1,7 @@
 """Confidence: what makes a proposal surer, which of several is chosen, and whose edit it becomes."""
 
 import json
+from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
 
@@ -22,11 +23,12 @@ from postprocess.confidence import (
     edits_from_candidates,
     edits_from_scores,
     load_calibration,
+    prior_of,
 )
 from postprocess.records import EditStatus
 
 TEXT = "She sat at teh table, and the the cat sat by her side all day long."
-DETECTORS = ["harper:SpellCheck", "surprise", "doubled_words", "harper:AnA", "small_words", "article"]
+DETECTORS = ["harper:SpellCheck", "surprise", "doubled_words", "harper:AnA", "small_words", "article", "variants:accent"]
 GIVEN = Calibration({"bias": -2.0, "prior": 0.5, "gain": 1.0, "agreement": 0.7})
 """Weights by hand, so that nothing here depends on what was fitted last."""
 
@@ -102,6 +104,32 @@ def test_detector_counts_by_its_name_then_its_family_then_as_any_other() -> None
     assert of_family > unknown
 
 
+def test_what_a_model_copied_counts_by_what_it_changes() -> None:
+    classes = {category: class_of("copy", category) for category in Category}
+    assert classes[Category.SPELL] == "spelling"
+    assert classes[Category.AGREEMENT] == "grammar"
+    assert classes[Category.MISSING] == classes[Category.EXTRA] == "small_words"
+    assert classes[Category.QUOTE] == classes[Category.SPACE] == "mechanical"
+    assert set(classes.values()) <= set(CLASSES)
+    assert class_of("spelling", Category.WORD) == "spelling", "a rule counts by its name"
+
+
+def test_another_change_that_gains_more_makes_less_sure() -> None:
+    calibration = Calibration({"gain": 1.0, "behind": 1.0})
+    alone, rival = make_score(gain=3.0), make_score(replacement="tea", gain=2.0)
+    assert {proposal.lead for proposal in choose_proposals([alone])} == {0.0}
+    (ahead,) = choose_proposals([alone, rival])
+    assert (ahead.lead, calibration.confidence(ahead)) == (1.0, confidence(calibration, alone))
+    behind = Proposal(best=rival, detectors=("spelling",), lead=-1.0)
+    assert calibration.confidence(behind) < confidence(calibration, rival)
+
+
+def test_what_recurs_is_counted_in_its_document() -> None:
+    scores = [make_score(doc_id=doc_id, start=start, end=start + 3) for doc_id, start in [("d", 11), ("d", 29), ("e", 11)]]
+    scores = [replace(score, original="teh") for score in scores]
+    assert [proposal.num_alike for proposal in choose_proposals(scores)] == [2, 2, 1]
+
+
 def test_detector_that_is_mostly_right_is_surer() -> None:
     ranked = sorted(PRIOR, key=lambda detector: PRIOR[detector])
     assert PRIOR[ranked[0]] < PRIOR[ranked[-1]]
@@ -121,15 +149,34 @@ def test_best_detector_speaks_for_the_others() -> None:
     scores = [make_score(detector=ranked[0]), make_score(detector=ranked[-1]), make_score(detector=ranked[1])]
     (proposal,) = choose_proposals(scores)
     assert (proposal.best.detector, proposal.detectors) == (ranked[-1], tuple(sorted((ranked[0], ranked[-1], ranked[1]))))
+    (proposal,) = choose_proposals([make_score(detector="copy"), make_score(detector=ranked[0]), make_score(detector="surprise")])
+    assert proposal.best.detector == ranked[0], "a rule has something to say of it"
+    (proposal,) = choose_proposals([make_score(detector="copy"), make_score(detector="about")])
+    assert proposal.prior == prior_of("copy") == DEFAULT_PRIOR
+    assert proposal.best.detector == "about", "also where it is right no more often, and its name comes first"
+
+
+def test_who_proposed_it_and_how_often_weighs() -> None:
+    rule, own = make_score(detector="spelling"), make_score(detector="copy")
+    for weights, wanted in [
+        ({"own": 1.0}, [0.5, 0.7311, 0.7311]),
+        ({"rule": 1.0}, [0.7311, 0.5, 0.7311]),
+        ({"own_and_rule": 1.0}, [0.5, 0.5, 0.7311]),
+    ]:
+        assert [confidence(Calibration(weights), *scores) for scores in ([rule], [own], [rule, own])] == wanted, weights
+    once, thrice = (Proposal(best=rule, detectors=("spelling",), num_alike=times) for times in (1, 3))
+    weighed = Calibration({"alike": -1.0})
+    assert weighed.confidence(once) == 0.5
+    assert weighed.confidence(thrice) == pytest.approx(0.25), "odds of one in three"
 
 
 def test_confidence_by_hand() -> None:
-    # log-odds -2 + 0.5 * ln(prior / (1 - prior)) + 1 * 10 / 5: the root of the prior odds
+    # log-odds -1 + 0.5 * ln(prior / (1 - prior)) + 1 * 5 / 5: the root of the prior odds
     detector = "unheard"
-    proposal = Proposal(best=make_score(gain=10.0, detector=detector), detectors=(detector,))
+    proposal = Proposal(best=make_score(gain=5.0, detector=detector), detectors=(detector,))
     prior = proposal.prior
     odds = (prior / (1 - prior)) ** 0.5
-    assert GIVEN.confidence(proposal) == pytest.approx(odds / (1 + odds), abs=1e-4)
+    assert Calibration({**GIVEN.weights, "bias": -1.0}).confidence(proposal) == pytest.approx(odds / (1 + odds), abs=1e-4)
 
 
 def test_extreme_weights_do_not_overflow() -> None:
@@ -141,6 +188,14 @@ def test_users_own_calibration_is_read(tmp_path: Path) -> None:
     path = tmp_path / "calibration.json"
     path.write_text(json.dumps({"origin": "mine", "weights": {"bias": 0.0}}))
     assert confidence(load_calibration(path), make_score()) == 0.5
+
+
+@pytest.mark.parametrize("weights", ['{"bias": NaN}', '{"bias": "1"}', '{"bias": -Infinity}', "[1.0]"])
+def test_calibration_that_is_none_is_refused(tmp_path: Path, weights: str) -> None:
+    path = tmp_path / "calibration.json"
+    path.write_text('{"origin": "mine", "weights": ' + weights + "}")
+    with pytest.raises(ValueError, match="no table of finite numbers"):
+        load_calibration(path)
 
 
 PLACES = st.tuples(st.integers(0, 12), st.integers(0, 4)).map(lambda place: (place[0], place[0] + place[1]))
@@ -196,6 +251,8 @@ def test_detectors_and_model_propose_with_one_confidence() -> None:
 def test_model_that_gains_nothing_proposes_nothing(gain: float | None) -> None:
     assert [edit.proposer for edit in edits_from_scores([make_score(gain=gain)], "m", GIVEN, 0.0)] == ["spelling"]
     assert not edits_from_scores([make_score(gain=gain, detector="surprise")], "m", GIVEN, 0.0)
+    copied = edits_from_scores([make_score(gain=gain, detector="copy")], "m", GIVEN, 0.0)
+    assert [edit.proposer for edit in copied] == ["m/score"], "what the model put into its copy is its own, whatever it gains"
 
 
 def test_edits_below_the_limit_are_left_out() -> None:

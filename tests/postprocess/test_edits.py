@@ -1,4 +1,5 @@
 import json
+import re
 
 import pytest
 from hypothesis import example, given
@@ -6,6 +7,7 @@ from hypothesis import strategies as st
 from jsonschema import Draft202012Validator
 
 from chunkers.records import Category
+from engine.outcomes import SchemaError, SemanticError
 from postprocess.changes import Change, slide_change, split_words, trim_edit
 from postprocess.edits import (
     EDITS_SCHEMA,
@@ -13,6 +15,7 @@ from postprocess.edits import (
     AnswerError,
     ModelEdit,
     anchor_edits,
+    check_edits,
     parse_edits,
     reject_answer,
     salvage_edits,
@@ -127,6 +130,45 @@ def test_a_cut_answer_gives_its_complete_edits(cut: int) -> None:
 @pytest.mark.parametrize("answer", ['{"edits": [{"quote": "a"}, ', '{"edits": [{"a": ' + "[" * 100_000, "no", '{"edits": 3'])
 def test_nothing_is_salvaged_by_guess(answer: str) -> None:
     assert salvage_edits(answer) == []
+
+
+def edits_of(*quotes: str, replacement: str = "He goes") -> str:
+    return json.dumps({"edits": [EDIT | {"quote": quote, "replacement": replacement} for quote in quotes]})
+
+
+PASSAGE = "He go home. He go “there” and he said so, and he said so."
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        '{"edits": []}',
+        edits_of("He go home"),
+        edits_of("nowhere", "", "he said", 'go "there"'),
+        edits_of("He go home", replacement="He go home"),
+    ],
+)
+def test_an_answer_with_one_quote_that_has_a_place_is_good(answer: str) -> None:
+    check_edits(make_chunk(PASSAGE), answer)
+
+
+@pytest.mark.parametrize(
+    ("answer", "problem"),
+    [
+        (edits_of("nowhere", "he said"), "«nowhere» is not in the passage"),
+        (edits_of("he said", "nowhere"), "«he said» stands in the passage more than once"),
+        (edits_of(" "), "« » is empty"),
+        (edits_of("long " * 60), f"«{'long ' * 48}…» is not in the passage"),
+    ],
+)
+def test_an_answer_without_a_quote_that_has_a_place_names_the_first(answer: str, problem: str) -> None:
+    with pytest.raises(SemanticError, match=rf"^edits\.0\.quote: {re.escape(problem)}; a quote .*; answer again"):
+        check_edits(make_chunk(PASSAGE), answer)
+
+
+def test_an_answer_that_cannot_be_read_is_against_the_schema() -> None:
+    with pytest.raises(SchemaError, match=r"^edits.0.replacement: .*; answer again"):
+        check_edits(make_chunk(PASSAGE), '{"edits": [{"quote": "He go home"}]}')
 
 
 def test_the_schemas_say_what_the_reader_takes() -> None:

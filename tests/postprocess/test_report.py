@@ -7,7 +7,7 @@ from chunkers.records import Category
 from postprocess.exports.html import render_html
 from postprocess.exports.report import Band, report_counts
 from postprocess.exports.summary_md import render_summary
-from tests.postprocess.reports import HOSTILE, make_book, make_hostile, make_large
+from tests.postprocess.reports import HOSTILE, make_book, make_disputed, make_hostile, make_large
 
 
 def test_counts_by_category_and_band() -> None:
@@ -45,6 +45,14 @@ def test_the_markdown_says_what_was_found_and_where() -> None:
     assert "- line 9 · wrong word · 0.88 · m/edits\n  > [`Their` → `There`] is a light in the window" in summary
     assert "## mill.md\n\n### One\n" in summary
     assert "the miller[+ `.`]" in summary
+
+
+def test_the_markdown_says_who_disagrees_what_each_added_and_where_the_time_went() -> None:
+    summary = render_summary(make_disputed())
+    assert "m/edits · b/rewrite: something else here · c/edits: nothing here" in summary
+    assert "| c/edits | 3 | 1 | 2 | 1 | 0 | 0 |  |  | 7.0 |\n" in summary
+    assert "- c/edits added nothing: 3 edits, 1 rejected, 2 findings that others had too, 7 engine-seconds.\n" in summary
+    assert "## Where the time went\n\n- reading: 0.4 s\n- engine work: m: 1,212.4 s\n" in summary
 
 
 def test_hostile_texts_make_no_markup_in_the_markdown() -> None:

@@ -17,7 +17,7 @@ from selenium.webdriver.support.ui import Select, WebDriverWait
 from postprocess.assemble import apply_findings, parse_decisions, select_findings
 from postprocess.exports.html import render_html
 from postprocess.exports.report import ReportData
-from tests.postprocess.reports import BOOK, HOSTILE, make_book, make_hostile, make_large
+from tests.postprocess.reports import BOOK, HOSTILE, make_book, make_disputed, make_hostile, make_large
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 CHROMEDRIVER = shutil.which("chromedriver")
@@ -206,6 +206,30 @@ def test_help_and_truth(page: Page) -> None:
     page.press(Keys.ESCAPE)
     page.press("j")
     assert page.current == 0
+
+
+def test_what_models_disagree_about_and_what_each_added(page: Page) -> None:
+    page.open(make_disputed())
+    assert page.texts(".card .votes") == ["b/rewrite: something else here · c/edits: nothing here", "c/edits: nothing here"]
+    Select(page.find("#state")).select_by_value("disputed")
+    assert page.find("#shown").text == "1 of 9 findings", "silence about what a rule found is no dispute"
+    assert [each.text for each in page.find_all("#yields .idle")] == [
+        "c/edits added nothing: 3 edits, 1 rejected, 2 findings that others had too, 7 engine-seconds."
+    ]
+    assert "m/edits added 2 accepted findings nobody else had, 1,212 engine-seconds." in page.find("#yields").text
+    assert not page.find("#yields table").is_displayed()
+    page.find("#yields summary").click()
+    page.find("#times summary").click()
+    assert page.texts("#yields tbody tr:nth-child(2) td") == ["m/edits", "3", "1", "2", "1", "2", "0", "", "", "1,212.4"]
+    assert page.texts("#times td:nth-child(2)") == ["0.4 s", "1,212.4 s"]
+    bars = [bar.size["width"] for bar in page.find_all("#times rect")]
+    assert bars[0] < bars[1] / 100
+    page.browser.set_window_size(420, 900)
+    try:
+        width = page.browser.execute_script("return document.documentElement.scrollWidth")
+        assert width <= page.browser.execute_script("return window.innerWidth"), "a wide table scrolls by itself"
+    finally:
+        page.browser.set_window_size(1280, 1000)
 
 
 def test_every_control_has_a_name(page: Page) -> None:

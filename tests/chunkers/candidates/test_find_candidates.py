@@ -33,14 +33,14 @@ def check(document: Document, candidates: list[Candidate]) -> None:
             assert candidate.start == candidate.end or candidate.end <= span.start or span.end <= candidate.start
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=60, deadline=None)
 @given(_MADE)
 def test_candidates_of_made_text_are_anchored_and_clear_of_what_is_protected(text: str) -> None:
     document = make_document(text)
     check(document, find_candidates(document))
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=40, deadline=None)
 @given(st.text(max_size=200))
 def test_candidates_of_any_text_are_anchored(text: str) -> None:
     document = make_document(text, "text")
