@@ -52,6 +52,16 @@ def find_vllm() -> Path | None:
     return Path(spec.origin).parent if spec and spec.origin else None
 
 
+@cache
+def cpu_dtype(root: Path = Path("/")) -> str:
+    """What an engine on this CPU computes in where nobody says: vLLM's dtype.
+
+    Without AVX-512, oneDNN emulates 16-bit floats: a layer of the embedded model took 16 GFLOP/s in bfloat16 and 71 in float32 on two cores.
+    """
+    flags = (line for line in (root / "proc/cpuinfo").read_text().splitlines() if line.startswith("flags"))
+    return "auto" if any("avx512f" in line.split() for line in flags) else "float32"
+
+
 def measure_free_memory(root: Path = Path("/")) -> int:
     """Bytes that a new process can take: what the machine has left, and no more than every control group above this process grants.
 

@@ -3,16 +3,17 @@
 Estimates from the headers of the weights and from config.json. Where those do not say enough, nothing is claimed and vLLM has the word.
 """
 
+import math
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from engine.device import Device, Gpu, find_device, list_gpus, measure_free_memory
+from engine.device import Device, Gpu, cpu_dtype, find_device, list_gpus, measure_free_memory
 from engine.facts import KV_NUMBER_BYTES, context_tokens, kv_bytes_per_token, text_config
 from engine.folders import ModelError, read_json
 from engine.models import Model
-from engine.weights import list_tensors
+from engine.weights import FLOATS, list_tensors
 
 GIB = 1 << 30
 DEFAULT_CPU_KV_BYTES = 2 * GIB
@@ -54,12 +55,15 @@ class Machine:
     """Of main memory."""
     gpus: tuple[Gpu, ...]
     """Empty where nobody can tell: then their memory is not checked."""
+    dtype: str = "auto"
+    """What its engine computes in where the options do not say."""
 
 
 def find_machine() -> Machine:
     """This one, as it is now."""
     device = find_device()
-    return Machine(device=device, free_bytes=measure_free_memory(), gpus=list_gpus() if device is Device.GPU else ())
+    gpus, dtype = (list_gpus(), "auto") if device is Device.GPU else ((), cpu_dtype())
+    return Machine(device=device, free_bytes=measure_free_memory(), gpus=gpus, dtype=dtype)
 
 
 def check_fit(model: Model, options: Mapping[str, Any], max_model_len: int, machine: Machine) -> None:
@@ -70,6 +74,7 @@ def check_fit(model: Model, options: Mapping[str, Any], max_model_len: int, mach
         _check_length(model, config, max_model_len)
     if machine.device is None:
         return
+    options = {"dtype": machine.dtype, **options}
     sequence_bytes = _sequence_bytes(kv_bytes_per_token(config), config, options, max_model_len)
     if machine.device is Device.CPU:
         check_method(model, settings)
@@ -143,8 +148,13 @@ def _number(options: Mapping[str, Any], name: str, default: float) -> float:
     return value
 
 
-def _weights_bytes(model: Model) -> int:
-    return sum(tensor.num_bytes for tensor in list_tensors(model.folder))
+def _weights_bytes(model: Model, options: Mapping[str, Any]) -> int:
+    """As they are computed with: vLLM widens floats that are asked for in 32 bits while it loads them."""
+    number_bytes = 4 if options["dtype"] in ("float32", "float") else 0
+    return sum(
+        math.prod(tensor.shape) * number_bytes if number_bytes and tensor.dtype in FLOATS else tensor.num_bytes
+        for tensor in list_tensors(model.folder)
+    )
 
 
 def _kv_bytes_on_cpu(options: Mapping[str, Any]) -> tuple[int, str]:
@@ -159,7 +169,7 @@ def _kv_bytes_on_cpu(options: Mapping[str, Any]) -> tuple[int, str]:
 def _check_cpu(model: Model, options: Mapping[str, Any], sequence_bytes: int | None, max_model_len: int, free_bytes: int) -> None:
     kv_bytes, setting = _kv_bytes_on_cpu(options)
     ranks = _num_ranks(options)
-    weights_bytes = _weights_bytes(model)
+    weights_bytes = _weights_bytes(model, options)
     needed = weights_bytes + ranks * (kv_bytes + CPU_OVERHEAD_BYTES)
     if needed > free_bytes:
         raise FitError(
@@ -187,7 +197,7 @@ def _check_gpus(model: Model, options: Mapping[str, Any], sequence_bytes: int | 
         )
     if not {"quantization", "cpu_offload_gb", "kv_offloading_size", "offload_group_size"}.isdisjoint(options):
         return  # the weights take another room than their files
-    weights_bytes = _weights_bytes(model) // ranks
+    weights_bytes = _weights_bytes(model, options) // ranks
     left = granted - weights_bytes - GPU_OVERHEAD_BYTES
     if left <= 0:
         raise FitError(

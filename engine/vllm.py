@@ -7,6 +7,7 @@ from importlib.metadata import PackageNotFoundError, version
 from types import TracebackType
 from typing import Any, Self
 
+from engine.device import cpu_dtype
 from engine.fit import DEFAULT_CPU_KV_BYTES
 from engine.meter import Meter, Share, count_tokens
 from engine.models import Model
@@ -49,7 +50,7 @@ class VllmEngine:
 
         Raises EngineError when vLLM cannot start on this machine.
         """
-        defaults = CPU_DEFAULTS if current_platform.is_cpu() else GPU_DEFAULTS
+        defaults = CPU_DEFAULTS | {"dtype": cpu_dtype()} if current_platform.is_cpu() else GPU_DEFAULTS
         arguments = {
             "model": str(model.folder),
             "dtype": "auto",

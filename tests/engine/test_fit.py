@@ -1,11 +1,12 @@
 """What a machine offers and whether a model fits it: read from real files, of which some say what no test machine is like."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from engine.device import Device, Gpu, measure_free_memory, read_gpus
+from engine.device import Device, Gpu, cpu_dtype, measure_free_memory, read_gpus
 from engine.fit import GIB, FitError, Machine, check_fit
 from engine.models import resolve_model
 from tests.engine.checkpoints import make_llama, write_large, write_model
@@ -101,6 +102,22 @@ def test_model_that_needs_more_memory_than_is_free_is_refused_without_reading_it
     check_fit(model, {}, 2048, cpu(free_gib=16 + 2 + 1.6))
     with pytest.raises(FitError, match=r"tiny needs 19.5 GiB of memory and 19.0 GiB are free: 16.0 GiB of weights, 2.0 GiB of KV cache"):
         check_fit(model, {}, 2048, cpu(free_gib=19))
+
+
+@pytest.mark.parametrize(("flags", "dtype"), [("fma avx avx2 avx512f avx512_bf16", "auto"), ("fma avx avx2 avx_vnni", "float32")])
+def test_cpu_without_avx512_computes_in_32_bits(flags: str, dtype: str, tmp_path: Path) -> None:
+    (tmp_path / "proc").mkdir()
+    (tmp_path / "proc/cpuinfo").write_text(f"processor\t: 0\nflags\t\t: fpu vme {flags} xsave\nbugs\t\t: spectre_v1\n")
+    assert cpu_dtype(tmp_path) == dtype
+
+
+def test_weights_in_32_bits_take_twice_the_room_of_their_16_bits(tmp_path: Path) -> None:
+    model = write_large(tmp_path, LARGE)
+    machine = replace(cpu(free_gib=19 + 16 + 0.6), dtype="float32")
+    check_fit(model, {}, 2048, machine)
+    with pytest.raises(FitError, match=r"needs 35.5 GiB of memory and 35.0 GiB are free: 32.0 GiB of weights"):
+        check_fit(model, {}, 2048, replace(machine, free_bytes=35 * GIB))
+    check_fit(model, {"dtype": "bfloat16"}, 2048, cpu(free_gib=20))
 
 
 def test_kv_cache_is_as_large_as_settings_say(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
