@@ -180,7 +180,7 @@ def test_log_and_ledger_are_there_afterwards(folder: Folder) -> None:
     held_s = ledger["engine_seconds"].sum()
     assert float(ledger["cost"].sum()) == pytest.approx(held_s / 3600, rel=1e-3)
     report = (folder.run.folder / "report.md").read_text()
-    assert report.rstrip().rpartition("\n")[2].startswith("- per accepted finding: ")
+    assert "\n- per accepted finding: " in report
 
 
 @pytest.mark.slow
