@@ -7,6 +7,7 @@ What is transient (500 and its like, a connection that breaks, an answer that ta
 from collections.abc import Iterator
 from contextlib import contextmanager
 from email.utils import parsedate_to_datetime
+from errno import EINVAL
 from typing import Any
 
 from botocore.exceptions import (  # type: ignore[import-untyped]
@@ -14,6 +15,7 @@ from botocore.exceptions import (  # type: ignore[import-untyped]
     ConnectionError,
     HTTPClientError,
     NoCredentialsError,
+    ParamValidationError,
     PartialCredentialsError,
     ProfileNotFound,
 )
@@ -70,6 +72,8 @@ def _explained(method: str, kwargs: dict[str, Any]) -> Iterator[None]:
         ) from error
     except (ConnectionError, HTTPClientError) as error:
         raise _away(where, str(error)) from error
+    except ParamValidationError as error:
+        raise OSError(EINVAL, f"{where} is no name of an object: {str(error).splitlines()[-1].partition(':')[0]}") from error
     except BotoCoreError as error:
         raise StorageError(f"{where} cannot be used ({error}); check its name, and [storage] in flows.toml.") from error
     except OSError as error:

@@ -49,10 +49,12 @@ def use_storage(storage: Storage) -> None:
     global _used
     _used = storage
     options: dict[str, Any] = {"use_listings_cache": False}  # a listing of before would hide what others have written since
-    config: dict[str, Any] = {"connect_timeout": CONNECT_TIMEOUT_S, "read_timeout": READ_TIMEOUT_S}
-    if "AWS_MAX_ATTEMPTS" not in os.environ:
-        config["retries"] = {"mode": "standard", "total_max_attempts": MAX_TRIES}
-    options["config_kwargs"] = config
+    tries = int(os.environ.get("AWS_MAX_ATTEMPTS") or MAX_TRIES)
+    options["config_kwargs"] = {
+        "connect_timeout": CONNECT_TIMEOUT_S,
+        "read_timeout": READ_TIMEOUT_S,
+        "retries": {"mode": os.environ.get("AWS_RETRY_MODE") or "standard", "total_max_attempts": tries},
+    }
     if storage.endpoint_url is not None and not _is_set("AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL"):
         options["endpoint_url"] = storage.endpoint_url
     if storage.region is not None and not _is_set("AWS_REGION", "AWS_DEFAULT_REGION"):

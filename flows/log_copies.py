@@ -1,5 +1,6 @@
 """The logs of a run whose folder is in a store, where nothing can be added to an object: kept on this machine, uploaded while they grow."""
 
+from contextlib import suppress
 from hashlib import sha256
 from pathlib import Path
 
@@ -33,10 +34,17 @@ class LogCopies:
                 path.write_bytes(there)
             self._uploaded[name] = len(there)
 
+    def remove(self) -> None:
+        """Nothing stays here of a run that has ended well."""
+        for name in self._names:
+            (self._log_dir / name).unlink(missing_ok=True)
+        with suppress(OSError):  # something of another command is in it
+            self._log_dir.rmdir()
+
     def upload(self) -> None:
         """Put each that has grown. Raises OSError."""
-        for name in self._names:
+        for name, num_bytes in list(self._uploaded.items()):  # one that is not fetched yet would be written over
             data = (self._log_dir / name).read_bytes()
-            if len(data) != self._uploaded[name]:
+            if len(data) != num_bytes:
                 (self._folder / name).write_bytes(data)
                 self._uploaded[name] = len(data)

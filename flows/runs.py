@@ -131,6 +131,7 @@ class Run:
             with hold_lease(folder / LOCK, copies.upload):
                 copies.fetch(is_new=is_new)
                 yield
+            copies.remove()
         except LeaseError as error:
             raise self._refuse(error.holder) from error
 
