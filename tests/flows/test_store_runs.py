@@ -6,10 +6,12 @@ from pathlib import Path
 
 import polars as pl
 import pytest
+from typer.testing import CliRunner
 
-from chunkers.paths import ObjectPath
+from chunkers.paths import ObjectPath, path_of
 from engine.cache import default_cache_dir
 from engine.models import Model
+from flows.__main__ import app
 from flows.runs import Run, list_runs, write_file
 from flows.tables import list_calls
 from tests.flows.scripted import DATA, Folder
@@ -17,6 +19,7 @@ from tests.s3 import Faults
 
 BOOK = "using-cpp-from-swift"
 REAL_CACHE = default_cache_dir()
+JUDGED = {"score": "scores/*/shard-*.parquet", "edits": "answers/*/shard-*.parquet"}
 
 
 @pytest.fixture
@@ -28,13 +31,17 @@ def folder(tmp_path: Path, prefect_url: str, model: Model, bucket: ObjectPath, f
         (cache / name).symlink_to(REAL_CACHE / name)
     monkeypatch.delenv("AWS_MAX_ATTEMPTS")
     made = Folder(tmp_path, prefect_url)
-    made.configure(protocol="score", seconds_a_call=0.002)
-    with (tmp_path / "flows.toml").open("a") as settings:
-        settings.write(f'\n[storage]\nendpoint_url = "http://127.0.0.1:{faults.port}"\n')
+    configure(made, faults, "edits")
     write_file(bucket / "in" / "book.md", (DATA / f"{BOOK}.md").read_bytes())
     write_file(bucket / "in" / "book.edits.json", (DATA / f"{BOOK}.edits.json").read_bytes())
     write_file(bucket / "in" / "book.style.toml", 'words = ["stive"]\n')
     return made
+
+
+def configure(folder: Folder, faults: Faults, protocol: str) -> None:
+    folder.configure(protocol=protocol, seconds_a_call=0.002)
+    with (folder.path / "flows.toml").open("a") as settings:
+        settings.write(f'\n[storage]\nendpoint_url = "http://127.0.0.1:{faults.port}"\n')
 
 
 def the_run(workspace: Path | ObjectPath) -> Run:
@@ -42,10 +49,10 @@ def the_run(workspace: Path | ObjectPath) -> Run:
     return run
 
 
-def read_tables(run: Run) -> dict[str, bytes]:
+def read_tables(run: Run, protocol: str = "score") -> dict[str, bytes]:
     """The tables that rest on answers alone."""
     patterns = ("documents.parquet", "findings.parquet", "edits.parquet", "errors.parquet", "styles.parquet", "chunks/shard-*.parquet")
-    paths = [path for pattern in (*patterns, "candidates/shard-*.parquet", "scores/*/shard-*.parquet") for path in run.list_files(pattern)]
+    paths = [path for pattern in (*patterns, "candidates/shard-*.parquet", JUDGED[protocol]) for path in run.list_files(pattern)]
     assert len(paths) == 8
     return {str(path).removeprefix(str(run.folder)): path.read_bytes() for path in paths}
 
@@ -61,10 +68,12 @@ def has_put(faults: Faults, part: str) -> Callable[[], bool]:
     return lambda: any(seen.startswith("PUT ") and part in seen for seen in list(faults.seen))
 
 
-def test_a_run_in_a_store_that_fails_for_a_while_ends_as_one_here(folder: Folder, bucket: ObjectPath, faults: Faults) -> None:
+def test_a_run_in_a_store_that_fails_for_a_while_ends_as_one_here(
+    folder: Folder, bucket: ObjectPath, faults: Faults, monkeypatch: pytest.MonkeyPatch
+) -> None:
     command = ("run", "proofread", f"{bucket}/in/*.md", "-m", "fake")
     faults.delay_s = 0.02
-    there = folder.start(*command, "-o", f"{bucket}/w")
+    there, here = folder.start(*command, "-o", f"{bucket}/w"), folder.start(*command, "-o", "out")
     await_true(has_put(faults, "/chunks/"))
     faults.failing = "/"
     await_true(lambda: faults.num_failed > 3)
@@ -72,38 +81,37 @@ def test_a_run_in_a_store_that_fails_for_a_while_ends_as_one_here(folder: Folder
     faults.failing = ""
     stdout, stderr = there.communicate(timeout=240)
     assert there.returncode == 0, stderr
-    assert "of 4 corrections that people made here" in stdout
-    here = folder.start(*command, "-o", "out")
-    run, workspace = the_run(bucket / "w"), ("-o", f"{bucket}/w")
+    assert "corrections that people made here" in stdout
+    run = the_run(bucket / "w")
     assert run.state == "done"
     puts = [seen.removeprefix(f"PUT /{bucket.name}/w/runs/{run.name}/") for seen in faults.seen if seen.startswith("PUT ")]
     written = [name for name in puts if name not in ("lock", "run.log", "engine.log")]
     assert written[-1] == "_SUCCESS", "the marker is the last"
     assert not run.log_dir.exists()
-    reading = [
-        folder.start(*words)
-        for words in (
-            ("show", "last", *workspace),
-            ("status", *workspace),
-            ("sql", run.name, "select count(*) as n, count(distinct model) as models from calls join requests using (row_key)", *workspace),
-            ("errors", str(run.folder), *workspace),
-            ("logs", "last", *workspace),
-            ("apply", "last", "--workspace", f"{bucket}/w", "-o", f"{bucket}/fixed.md", "--min-confidence", "0.1"),
-            ("plan", "proofread", f"{bucket}/in/book.md", "-m", "fake", *workspace),
-        )
-    ]
-    told = [process.communicate(timeout=240) for process in reading]
-    assert [process.returncode for process in reading] == [0] * len(reading), told
-    shown, status, sql, errors, logs, applied, plan = (out for out, _ in told)
-    assert shown.splitlines()[0] == stdout.splitlines()[0]
-    assert "done" in status
-    assert sql.split()[-1] == "1"
-    assert "ended with exit code 0" in logs
-    assert "fixed.md" in applied
-    assert "no engine is needed" in plan
-    assert (bucket / "fixed.md").read_bytes() != (bucket / "in" / "book.md").read_bytes()
-    assert here.wait(240) == 0
-    assert read_tables(the_run(folder.path / "out")) == read_tables(run)
+    here.communicate(timeout=240)
+    assert here.returncode == 0
+    assert read_tables(the_run(folder.path / "out"), "edits") == read_tables(run, "edits")
+    # in this process, which has imported what a command needs; each of them is run for itself by the slow tests
+    monkeypatch.chdir(folder.path)
+    workspace = ("-o", f"{bucket}/w")
+    assert ask("show", "last", *workspace).splitlines()[0] == stdout.splitlines()[0]
+    assert " done " in ask("status", *workspace)
+    query = "select count(*) as n, count(distinct calls.model) as models from calls join requests using (row_key)"
+    assert ask("sql", run.name, query, *workspace, "--format", "csv") == "n,models\n12,1\n"
+    assert "ended with exit code 0" in ask("logs", str(run.folder), *workspace)
+    assert ask("errors", "last", *workspace).splitlines()[0].split() == ["outcome", "document", "model", "call", "message"]
+    fixed = f"{bucket}/fixed.md"
+    assert ask("apply", "last", "--workspace", f"{bucket}/w", "-o", fixed, "--min-confidence", "0.1").startswith(f"{fixed}: 6 of 6")
+    assert path_of(fixed).read_bytes() != (bucket / "in" / "book.md").read_bytes()
+    refused = CliRunner().invoke(app, ["apply", "last", "--workspace", f"{bucket}/w", "-o", f"{bucket}/in/book.md"])
+    assert (refused.exit_code, "a source is never overwritten" in refused.stderr) == (2, True)
+
+
+def ask(*arguments: str) -> str:
+    """What a command says."""
+    result = CliRunner().invoke(app, arguments)
+    assert result.exit_code == 0, result.output
+    return str(result.stdout)
 
 
 def read_calls(workspace: ObjectPath) -> pl.DataFrame:
@@ -114,6 +122,7 @@ def read_calls(workspace: ObjectPath) -> pl.DataFrame:
 @pytest.mark.slow
 def test_a_run_in_a_store_is_killed_and_taken_up(folder: Folder, bucket: ObjectPath, faults: Faults) -> None:
     command = ("run", "proofread", f"{bucket}/in/book.md", "-m", "fake")
+    configure(folder, faults, "score")
     for moment in ("/chunks/", "/candidates/", "/calls/", "/scores/", "/findings/", "report.html"):
         faults.seen.clear()
         killed = folder.start(*command, "-o", f"{bucket}/w")
@@ -134,6 +143,7 @@ def test_a_store_that_goes_away_ends_the_run_and_the_same_command_resumes(
     folder: Folder, bucket: ObjectPath, faults: Faults, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     command = ("run", "proofread", f"{bucket}/in/book.md", "-m", "fake", "-o", f"{bucket}/w")
+    configure(folder, faults, "score")
     monkeypatch.setenv("AWS_MAX_ATTEMPTS", "3")
     process = folder.start(*command)
     await_true(has_put(faults, "/calls/"))
@@ -155,8 +165,9 @@ def test_a_store_that_goes_away_ends_the_run_and_the_same_command_resumes(
 
 @pytest.mark.slow
 def test_a_run_in_a_store_is_measured_verified_and_asked_again_from_another_folder(
-    folder: Folder, bucket: ObjectPath, tmp_path_factory: pytest.TempPathFactory
+    folder: Folder, bucket: ObjectPath, faults: Faults, tmp_path_factory: pytest.TempPathFactory
 ) -> None:
+    configure(folder, faults, "score")
     folder.flows("run", "proofread", f"{bucket}/in/*.md", "-m", "fake", "-o", f"{bucket}/w")
     elsewhere = Folder(tmp_path_factory.mktemp("elsewhere"), folder.prefect_url)
     (elsewhere.path / "flows.toml").write_bytes((folder.path / "flows.toml").read_bytes())
@@ -164,6 +175,15 @@ def test_a_run_in_a_store_is_measured_verified_and_asked_again_from_another_fold
     assert "precision" in elsewhere.flows("eval", "proofread", "--run", "last", *workspace).stdout
     assert "(100.0%)" in elsewhere.flows("verify", "last", "--sample", "20", *workspace).stdout
     assert "from the store" in elsewhere.flows("retry", "last", *workspace).stdout
+    assert "no engine is needed" in elsewhere.flows("plan", "proofread", f"{bucket}/in/*.md", "-m", "fake", *workspace).stdout
+    assert " done " in elsewhere.flows("status", *workspace).stdout
+    assert "ended with exit code 0" in elsewhere.flows("logs", "last", *workspace).stdout
+    assert "none." in elsewhere.flows("errors", "last", *workspace).stderr
+    asked = elsewhere.flows("sql", "last", "select distinct model from calls join requests using (row_key, model)", *workspace)
+    assert asked.stdout.split() == ["model", "fake"]
+    assert "applied" in elsewhere.flows("apply", "last", "--workspace", f"{bucket}/w", "-o", "fixed.md").stdout
+    (found,) = elsewhere.flows("sql", "last", "select row_key from calls limit 1", *workspace, "--format", "csv").stdout.split()[1:]
+    assert "prompt" in elsewhere.flows("show", "last", "--call", found[:20], *workspace).stdout
 
 
 def test_without_credentials_nothing_begins(folder: Folder, bucket: ObjectPath, monkeypatch: pytest.MonkeyPatch) -> None:
