@@ -13,6 +13,8 @@ from fsspec.config import conf  # type: ignore[import-untyped]
 
 MAX_TRIES = 8
 """Of one request, with pauses that double up to 20 s: half a minute in the mean, 71 s at most. AWS_MAX_ATTEMPTS overrides it."""
+BLOCK_BYTES = 8 * 2**20
+"""What an open file reads ahead and holds; s3fs's own 50 MB, times files and threads, are more than most shards have."""
 CONNECT_TIMEOUT_S, READ_TIMEOUT_S = 10, 20
 """A server that says nothing for so long is asked again."""
 
@@ -48,7 +50,10 @@ def use_storage(storage: Storage) -> None:
     """Let every file system of this process that is opened from now on follow these settings; the environment's own stand above them."""
     global _used
     _used = storage
-    options: dict[str, Any] = {"use_listings_cache": False}  # a listing of before would hide what others have written since
+    options: dict[str, Any] = {
+        "use_listings_cache": False,  # a listing of before would hide what others have written since
+        "default_block_size": BLOCK_BYTES,
+    }
     tries = int(os.environ.get("AWS_MAX_ATTEMPTS") or MAX_TRIES)
     options["config_kwargs"] = {
         "connect_timeout": CONNECT_TIMEOUT_S,
