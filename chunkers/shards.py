@@ -21,6 +21,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from fsspec.implementations.local import LocalFileSystem  # type: ignore[import-untyped]
 
+from chunkers.storage import StorageError
+
 Row = TypeVar("Row")
 Convert = Callable[[Any], Any]
 
@@ -82,6 +84,7 @@ def read_shard(url: str, row_type: type[Row]) -> Iterator[Row]:
 
     Raises ShardError where the file is missing, broken, or has other columns than the dataclass has fields; fields that the dataclass
     computes itself (`init=False`) may be in the file and are not read, and those with a default may lack, as in tables of an older version.
+    Raises StorageError where its store cannot be asked.
     """
     columns = _columns_of(row_type)
     optional = {field.name for field in fields(row_type) if field.default is not MISSING}  # type: ignore[arg-type]
@@ -95,6 +98,8 @@ def read_shard(url: str, row_type: type[Row]) -> Iterator[Row]:
             _check_schema(url, parquet.schema_arrow, columns, computed, row_type.__name__)
             for batch in parquet.iter_batches(BATCH_ROWS, columns=list(columns)):
                 yield from _rows_of(batch, columns, row_type)
+    except StorageError:
+        raise
     except FileNotFoundError as error:
         raise ShardError(f"{url}: no such shard; a shard is a Parquet file that a run has written; check the run's folder") from error
     except (pa.ArrowInvalid, OSError) as error:

@@ -2,8 +2,9 @@
 
 from itertools import groupby
 from operator import attrgetter
-from pathlib import Path, PurePosixPath
+from pathlib import PurePosixPath
 
+from chunkers.paths import AnyPath, path_of
 from chunkers.records import Document
 from flows.corpus import restore_corpus
 from flows.runs import Run, RunError, write_file
@@ -12,7 +13,7 @@ from postprocess.assemble import AssembleError, Decisions, apply_findings, inver
 from postprocess.records import Finding
 
 
-def apply_run(run: Run, target: Path, min_confidence: float | None, decisions_path: Path | None) -> list[str]:
+def apply_run(run: Run, target: AnyPath, min_confidence: float | None, decisions_path: AnyPath | None) -> list[str]:
     """Write each document corrected, in its own encoding; returns a line for each.
 
     Before the first file is written the changes of all documents are undone again and compared with the sources.
@@ -26,7 +27,7 @@ def apply_run(run: Run, target: Path, min_confidence: float | None, decisions_pa
     findings = read_findings(run)
     chosen = select_findings(findings, min_confidence=min_confidence, decisions=decisions)
     by_document = {doc_id: list(group) for doc_id, group in groupby(chosen, key=attrgetter("doc_id"))}
-    documents = list(restore_corpus(run.shards("chunks"), run.folder / "documents.parquet"))
+    documents = list(restore_corpus(run.shards(), run.folder / "documents.parquet"))
     corrected, lines = {}, []
     for path, document in _targets(documents, target):
         own = by_document.get(document.doc_id, [])
@@ -37,24 +38,24 @@ def apply_run(run: Run, target: Path, min_confidence: float | None, decisions_pa
     return lines
 
 
-def _read_decisions(path: Path, run: Run) -> Decisions:
+def _read_decisions(path: AnyPath, run: Run) -> Decisions:
     try:
         decisions = parse_decisions(path.read_bytes())
     except OSError as error:
-        raise RunError(f"{path}: {error.strerror}; --decisions is a file saved from report.html; check the path.") from error
+        raise RunError(f"{path}: {error.strerror or error}; --decisions is a file saved from report.html; check the path.") from error
     if decisions.run != run.name:
         raise RunError(f"{path} is of the run {decisions.run!r}, not of {run.name!r}; decisions belong to one run; name that run.")
     return decisions
 
 
-def _targets(documents: list[Document], target: Path) -> list[tuple[Path, Document]]:
+def _targets(documents: list[Document], target: AnyPath) -> list[tuple[AnyPath, Document]]:
     """Where each document goes; no two to one place, and none onto a source."""
     if len(documents) > 1 and target.is_file():
         raise RunError(f"{target} is a file, and the run has {len(documents)} documents; give a folder with -o.")
     is_folder = len(documents) > 1 or target.is_dir()
     pairs = [(target / PurePosixPath(document.path).name if is_folder else target, document) for document in documents]
-    sources = {Path(document.path).resolve() for document in documents if "://" not in document.path}
-    taken: set[Path] = set()
+    sources = {path_of(document.path).resolve() for document in documents}
+    taken: set[AnyPath] = set()
     for path, document in pairs:
         if path in taken:
             raise RunError(

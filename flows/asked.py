@@ -1,13 +1,15 @@
 """The requests table: which call answered which question of a run."""
 
 from collections.abc import Iterable, Iterator
-from pathlib import Path
 
 import pyarrow as pa
 
+from chunkers.paths import AnyPath
 from chunkers.records import table_schema
 from chunkers.shards import read_shard, write_shard
+from engine.models import slug_of
 from engine.outcomes import Asked
+from flows.runs import read_shard_names
 
 REQUESTS = table_schema(
     "requests",
@@ -31,14 +33,15 @@ REQUESTS = table_schema(
 """In the order of `outcomes.asked_order`; one shard for each shard of chunks and model."""
 
 
-def write_asked(path: Path, asked: Iterable[Asked]) -> None:
+def write_asked(path: AnyPath, asked: Iterable[Asked]) -> None:
     """Write one shard's questions, in their total order."""
     write_shard(str(path), REQUESTS, asked)
 
 
-def read_asked(folder: Path) -> Iterator[tuple[str, Asked]]:
-    """Every question of a run with the slug of its model, by model, shard and the table's order."""
-    for path in sorted((folder / "requests").glob("model=*/shard-*.parquet")):
-        slug = path.parent.name.removeprefix("model=")
-        for asked in read_shard(str(path), Asked):
-            yield slug, asked
+def read_asked(folder: AnyPath, models: Iterable[str]) -> Iterator[tuple[str, Asked]]:
+    """Every question of a run to these models with the slug of its model, by model, shard and the table's order."""
+    names = read_shard_names(folder)
+    for slug in sorted({slug_of(model) for model in models}):
+        for name in names:
+            for asked in read_shard(str(folder / "requests" / f"model={slug}" / name), Asked):
+                yield slug, asked

@@ -14,6 +14,7 @@ from typing import TextIO
 
 from rich.console import Console
 
+from chunkers.paths import ObjectPath, path_of
 from chunkers.shards import ShardError
 from engine.batch import BatchJob, RowRenderer, read_defaults
 from engine.batch_file import BatchFile, BatchFileError
@@ -29,6 +30,7 @@ from flows.ends import End
 from flows.engines import HostedModel, abort_engines, close_engines, host_model
 from flows.execute import stop_on_signals, warnings_to
 from flows.line_file import LineFileError, fetch_lines
+from flows.log_copies import find_log_dir
 from flows.quiet import stderr_to_file
 
 
@@ -118,8 +120,14 @@ def _find_unfit(hosted: HostedModel) -> FitError | None:
     return None
 
 
+def find_spool_dir(config: RunConfig) -> Path:
+    """Where lines and logs are collected: in the workspace, or for one in a store in a folder of this machine."""
+    workspace = path_of(config.out).absolute()
+    return (find_log_dir(workspace) if isinstance(workspace, ObjectPath) else workspace) / "batch"
+
+
 def _make_spool_dir(config: RunConfig) -> Path:
-    spool_dir = Path(config.out).absolute() / "batch"
+    spool_dir = find_spool_dir(config)
     try:
         spool_dir.mkdir(parents=True, exist_ok=True)
     except OSError as error:
@@ -161,7 +169,7 @@ def _read_file(name: str, path: Path, renderer: RowRenderer, limit: int | None) 
 
 def _is_new(hosted: HostedModel, config: RunConfig) -> bool:
     """Whether the store has nothing that could help, so that the engine may load while the file is read."""
-    return config.fresh or not (Path(config.out) / "calls" / f"model={hosted.model.slug}").is_dir()
+    return config.fresh or not (path_of(config.out) / "calls" / f"model={hosted.model.slug}").is_dir()
 
 
 def _answer(hosted: HostedModel, job: BatchJob, *, is_eager: bool) -> None:

@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
 import typer
 
+from chunkers.paths import path_of
+from chunkers.storage import used_storage
 from flows.printable import printable
 from flows.runs import Run, RunError, find_run
 
@@ -22,7 +24,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 
-OUT_HELP = "Workspace folder with calls/ and runs/ (default: out, or `out` in flows.toml, or FLOWS_OUT)."
+OUT_HELP = "Workspace, a folder or s3://BUCKET/PREFIX, with calls/ and runs/ (default: out, or `out` in flows.toml, or FLOWS_OUT)."
 RunArgument = Annotated[str, typer.Argument(metavar="RUN", help="A run's folder, its name or the beginning of it, or `last`.")]
 OutOption = Annotated[str | None, typer.Option("-o", "--out", help=OUT_HELP)]
 
@@ -46,7 +48,7 @@ def config_from(**flags: Any) -> "RunConfig":
 def run_from(name: str, out: str | None) -> Run:
     """The run of that name; ends with a message where there is none."""
     try:
-        return Run(find_run(name, Path(config_from(out=out).out)).folder.absolute())
+        return Run(find_run(name, path_of(config_from(out=out).out)).folder.absolute())
     except RunError as error:
         fail(str(error))
 
@@ -60,8 +62,10 @@ def recorded_config(run: Run) -> "RunConfig":
 
     try:
         manifest = run.read_manifest()
-        config = restore_config(manifest.get("config", {}), str(run.workspace.absolute()))
-        os.chdir(manifest["cwd"])
+        config = restore_config(manifest.get("config", {}), str(run.workspace.absolute()), used_storage())
+        # a run in a store may be of another machine: what is named from its working folder is then not there, and whoever reads it says so
+        if isinstance(run.folder, Path) or Path(manifest["cwd"]).is_dir():
+            os.chdir(manifest["cwd"])
     except (ConfigError, RunError, OSError, KeyError) as error:
         fail(f"{run.name} cannot be taken up with the settings that it was made with: {error}. Run its command again where it was run.")
     return config

@@ -1,11 +1,12 @@
 """What models and rules said of one shard becomes its edits and findings."""
 
 from collections.abc import Iterable, Iterator
-from pathlib import Path
 from typing import TypeVar
 
+from chunkers.paths import AnyPath, path_of
 from chunkers.records import Candidate
 from chunkers.shards import read_shard, write_shard
+from chunkers.storage import StorageError
 from engine.score import Score
 from flows.config import ConfigError, RunConfig
 from flows.corpus import restore_documents
@@ -22,7 +23,9 @@ MIN_KEPT_CONFIDENCE = 0.05
 """A scored candidate below stays in the scores table and becomes no edit: there are a hundred of them for each that is right."""
 
 
-def collate_shard(shard_path: Path, documents_path: Path, candidates_path: Path, judged: dict[str, Path], config: RunConfig) -> Path:
+def collate_shard(
+    shard_path: AnyPath, documents_path: AnyPath, candidates_path: AnyPath, judged: dict[str, AnyPath], config: RunConfig
+) -> AnyPath:
     """Write the shard's edits and findings; returns the findings' path.
 
     `judged` maps a model's name to its scores or answers. Where no model scored, rules stand for themselves with the precision that
@@ -42,7 +45,7 @@ def collate_shard(shard_path: Path, documents_path: Path, candidates_path: Path,
 
 
 def collate_documents(
-    shard_path: Path, documents_path: Path, edits: Iterable[Edit], judged: dict[str, Path], config: RunConfig, min_suggest: float
+    shard_path: AnyPath, documents_path: AnyPath, edits: Iterable[Edit], judged: dict[str, AnyPath], config: RunConfig, min_suggest: float
 ) -> Iterator[tuple[list[Edit], list[Finding]]]:
     """The guarded edits and the findings of each document of a shard, in its order. Raises ValueError for an edit of another document."""
     proposed = _group_rows(edits)
@@ -57,12 +60,12 @@ def collate_documents(
         )
 
 
-def answered_path(judged_path: Path) -> Path:
+def answered_path(judged_path: AnyPath) -> AnyPath:
     """Beside a shard of answers: the passages that they are about."""
     return judged_path.with_name(judged_path.name.replace("shard", "answered"))
 
 
-def _read_answered(judged: dict[str, Path], config: RunConfig) -> dict[str, dict[str, list[Answered]]]:
+def _read_answered(judged: dict[str, AnyPath], config: RunConfig) -> dict[str, dict[str, list[Answered]]]:
     """By name of a model that votes, then by doc_id."""
     return {
         model: _group_rows(read_shard(str(answered_path(path)), Answered))
@@ -88,7 +91,9 @@ def find_calibration(config: RunConfig) -> Calibration:
     if config.calibration is None:
         return load_calibration()
     try:
-        return load_calibration(Path(config.calibration))
+        return load_calibration(path_of(config.calibration))
+    except StorageError:
+        raise
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise ConfigError(
             f"calibration={config.calibration} cannot be used ({type(error).__name__}: {error}); it is a file that `flows calibrate` "
@@ -97,7 +102,7 @@ def find_calibration(config: RunConfig) -> Calibration:
 
 
 def propose_edits(
-    candidates_path: Path, judged: dict[str, Path], config: RunConfig, calibration: Calibration, min_confidence: float
+    candidates_path: AnyPath, judged: dict[str, AnyPath], config: RunConfig, calibration: Calibration, min_confidence: float
 ) -> Iterator[Edit]:
     """Edits of one shard before they are guarded: of every model, and of rules on their own where none has scored."""
     is_scored = False
@@ -111,7 +116,7 @@ def propose_edits(
         yield from edits_from_candidates(_all_candidates(candidates_path), prior_of, min_confidence)
 
 
-def _all_candidates(path: Path) -> Iterator[Candidate]:
+def _all_candidates(path: AnyPath) -> Iterator[Candidate]:
     for candidates in read_candidates(path).values():
         yield from candidates
 

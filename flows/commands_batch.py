@@ -49,7 +49,7 @@ def batch(
     from engine.batch_file import BatchFileError
     from engine.budget import Spending
     from engine.models import ModelError
-    from flows.batch import InvalidLinesError, StoppedBatchError, run_batch
+    from flows.batch import InvalidLinesError, StoppedBatchError, find_spool_dir, run_batch
     from flows.batch_output import BatchCommand
     from flows.config import ConfigError
     from flows.ends import ExitCode
@@ -84,7 +84,7 @@ def batch(
     except (BatchFileError, ConfigError, InvalidLinesError, LineFileError, ModelError, OSError) as error:
         fail(str(error))
     except StoppedBatchError as error:
-        fail(f"{error}\nThe engine's own words are in {Path(config.out) / 'batch' / 'engine.log'}. {resume}", ExitCode.ENGINE)
+        fail(f"{error}\nThe engine's own words are in {find_spool_dir(config) / 'engine.log'}. {resume}", ExitCode.ENGINE)
     except InterruptedRun as error:
         fail(f"Stopped by signal {error.signum}. {resume}", 128 + error.signum)
     for line in result.lines:

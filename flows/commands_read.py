@@ -2,11 +2,11 @@
 
 import shlex
 import sys
-from pathlib import Path
 from typing import Annotated
 
 import typer
 
+from chunkers.paths import path_of
 from flows.cli import OUT_HELP, OutOption, RunArgument, app, config_from, fail, print_out, recorded_config, run_from
 from flows.runs import RunError, list_runs
 
@@ -51,7 +51,7 @@ def status(out: OutOption = None) -> None:
     from rich.table import Table
     from rich.text import Text
 
-    runs = list_runs(Path(config_from(out=out).out))
+    runs = list_runs(path_of(config_from(out=out).out))
     if not runs:
         typer.echo("No runs yet. Start one with: flows run proofread FILE.md")
         return
@@ -166,10 +166,10 @@ def sql(
 @app.command()
 def apply(
     run_name: RunArgument,
-    target: Annotated[Path, typer.Option("-o", "--output", help="The corrected file; a folder when the run has several documents.")],
+    target: Annotated[str, typer.Option("-o", "--output", help="The corrected file; a folder when the run has several documents.")],
     min_confidence: Annotated[float | None, typer.Option(help="Apply findings at or above (default: the run's own threshold).")] = None,
     decisions: Annotated[
-        Path | None,
+        str | None,
         typer.Option(help="decisions.json saved from report.html; only what it accepts is applied, unless --min-confidence is given too."),
     ] = None,
     workspace: Annotated[str | None, typer.Option("--workspace", help=OUT_HELP)] = None,
@@ -182,7 +182,7 @@ def apply(
 
     found = run_from(run_name, workspace)
     try:
-        for line in apply_run(found, target, min_confidence, decisions):
+        for line in apply_run(found, path_of(target), min_confidence, None if decisions is None else path_of(decisions)):
             typer.echo(line)
     except (AssembleError, DocumentError, RunError, ShardError) as error:
         fail(str(error))

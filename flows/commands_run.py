@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from flows.cli import OutOption, RunArgument, app, config_from, fail, print_out, recorded_config, run_from
-from flows.runs import Run, RunError
+from flows.runs import ENGINE_LOG, Run, RunError
 
 if TYPE_CHECKING:
     from flows.config import RunConfig
@@ -118,6 +118,7 @@ def compute_run(
 
     from chunkers.records import DocumentError
     from chunkers.shards import ShardError
+    from chunkers.storage import StorageError
     from engine.budget import Spending
     from engine.feed import FAILURES
     from engine.models import ModelError
@@ -150,8 +151,10 @@ def compute_run(
         return execute_run(plan, config, list(command))
     except (ModelError, RunError) as error:
         fail(str(error))
+    except StorageError as error:
+        fail(f"{error} {resume}", ExitCode.ENGINE)
     except (DocumentError, EngineError, OSError, ShardError) as error:
-        fail(f"{error}\nThe engine's own words are in {plan.run.folder / 'engine.log'}. {resume}", ExitCode.ENGINE)
+        fail(f"{error}\nThe engine's own words are in {plan.run.log_dir / ENGINE_LOG}. {resume}", ExitCode.ENGINE)
     except InterruptedRun as error:
         fail(f"Stopped by signal {error.signum}; finished calls are kept. {resume}", 128 + error.signum)
 
@@ -254,12 +257,12 @@ def verify(
     found = run_from(run_name, out)
     config = recorded_config(found)
     try:
-        with stderr_to_file(found.folder / "engine.log"):
+        with stderr_to_file(found.log_dir / ENGINE_LOG):
             verified = list(verify_run(found, config, sample))
     except (ModelError, RunError) as error:
         fail(str(error))
     except EngineError as error:
-        fail(f"{error}\nThe engine's own words are in {found.folder / 'engine.log'}.", 5)
+        fail(f"{error}\nThe engine's own words are in {found.log_dir / ENGINE_LOG}.", 5)
     for each in verified:
         share = each.num_identical / each.num_sampled
         typer.echo(

@@ -2,6 +2,7 @@
 
 import os
 import re
+from dataclasses import asdict
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from pathlib import Path
@@ -11,6 +12,8 @@ from urllib.parse import urlsplit
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict, SettingsError, TomlConfigSettingsSource
 
+from chunkers.paths import is_url, is_web
+from chunkers.storage import Storage, use_storage
 from engine.budget import Budget
 from engine.device import Device, find_device
 from engine.ledger import Prices
@@ -37,6 +40,7 @@ known once `auto` is decided."""
 _SCORING = frozenset(map(source_of, (EMBEDDED, PROOFREADER)))
 _OWN_FIELDS = frozenset({"model", "messages", "stream", "n", "max_tokens", "max_completion_tokens", "response_format"})
 """Of a request to a server, those that galley sets itself."""
+_SECRET = re.compile("key|secret|token|password|credential", re.IGNORECASE)
 _DURATION = re.compile(r"(?:(\d+)h)?(?:(\d+)m)?(?:(\d+)s)?")
 
 
@@ -63,6 +67,44 @@ class PricesConfig(BaseModel):
     def prices(self) -> Prices:
         """For the ledger."""
         return Prices(**self.model_dump(exclude={"currency"}))
+
+
+class StorageConfig(BaseModel):
+    """The `[storage]` table: what leads to a store besides its URLs and secrets."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    endpoint_url: str | None = None
+    """Of an S3 server that is not Amazon's; AWS_ENDPOINT_URL stands above it."""
+    region: str | None = None
+    """AWS_REGION stands above it."""
+    profile: str | None = None
+    """In `~/.aws`, where its keys are; AWS_PROFILE and AWS_ACCESS_KEY_ID stand above it."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _refuse_secrets(cls, table: Any) -> Any:
+        if isinstance(table, dict) and (secret := next((key for key in table if _SECRET.search(str(key))), None)):
+            raise ValueError(
+                f"{secret} is a secret, and settings are kept with every run; credentials come from elsewhere; remove it "
+                "and set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or name a profile"
+            )
+        return table
+
+    @field_validator("endpoint_url")
+    @classmethod
+    def _check_endpoint(cls, address: str | None) -> str | None:
+        if address is not None:
+            url = urlsplit(address)
+            if url.scheme not in ("http", "https") or not url.hostname:
+                raise ValueError("it is no address of a server; give one, such as http://localhost:9000")
+            if url.username or url.password:
+                raise ValueError("it holds a user or password; secrets come from the environment or a profile alone; remove them")
+        return address
+
+    def use(self) -> None:
+        """Let this process follow these settings."""
+        use_storage(Storage(**self.model_dump()))
 
 
 class ModelConfig(BaseModel):
@@ -170,7 +212,9 @@ class RunConfig(BaseSettings):
     check_fit: bool = True
     """Refuse a model that does not fit into memory before anything is computed."""
     out: str = "out"
-    """Workspace folder: holds `calls/` and `runs/`."""
+    """Workspace: a folder or `s3://BUCKET/PREFIX`; holds `calls/` and `runs/`."""
+    storage: StorageConfig = Field(default_factory=StorageConfig)
+    """`[storage]`: `endpoint_url`, `region`, `profile` of `s3://`; see [Storage](#storage)."""
     style: str | None = None
     """Style sheet of all documents; None for `NAME.style.toml` beside each, else `style.toml` in its folder."""
     limit: int | None = Field(default=None, ge=1)
@@ -204,8 +248,8 @@ class RunConfig(BaseSettings):
     def _check(self) -> "RunConfig":
         if not self.model:
             raise ValueError("model is empty; a run needs at least one; leave the key out for the embedded model")
-        if "://" in self.out:
-            raise ValueError(f"out={self.out} is a URL; the workspace is a folder on this machine for now; give a path")
+        if is_url(self.out) and (problem := _find_problem(self.out)):
+            raise ValueError(f"out={self.out} {problem}; a workspace is a path or s3://BUCKET/PREFIX; give one")
         if self.min_suggest > self.min_confidence:
             raise ValueError(f"min_suggest={self.min_suggest} is above min_confidence={self.min_confidence}; lower min_suggest")
         if len(set(self.model)) < len(self.model):
@@ -244,6 +288,11 @@ class RunConfig(BaseSettings):
     ) -> tuple[PydanticBaseSettingsSource, ...]:
         return init_settings, env_settings, TomlConfigSettingsSource(settings_cls)
 
+    def __setstate__(self, state: dict[Any, Any]) -> None:
+        # in another process, where nobody has loaded the settings
+        super().__setstate__(state)
+        self.storage.use()
+
     def find_model(self, name: str) -> ModelConfig:
         """The model's table with its protocol decided."""
         found = self.models.get(name) or ModelConfig(source=name)
@@ -268,6 +317,18 @@ class RunConfig(BaseSettings):
             max_engine_seconds=None if self.max_engine_hours is None else 3600 * self.max_engine_hours,
             deadline=None if self.deadline is None else parse_deadline(self.deadline, now),
         )
+
+
+def _find_problem(url: str) -> str | None:
+    """Why a URL cannot be a workspace; None where it can."""
+    parts = urlsplit(url)
+    if is_web(url):
+        return "is an address of the web, where nothing can be written"
+    if parts.username or parts.password:
+        return "holds a user or password, and secrets come from the environment or a profile alone"
+    if any(mark in url for mark in "*?[#"):
+        return "holds one of * ? [ #, which a listing or a URL takes for something else"
+    return None if parts.netloc or parts.scheme != "s3" else "names no bucket"
 
 
 def parse_deadline(text: str, now: datetime) -> datetime:
@@ -310,13 +371,13 @@ class RecordedConfig(RunConfig):
         return (init_settings,)
 
 
-def restore_config(recorded: dict[str, Any], out: str) -> RunConfig:
-    """The settings that a manifest records, with the workspace where it is now, and without a deadline, which may be past.
+def restore_config(recorded: dict[str, Any], out: str, storage: Storage) -> RunConfig:
+    """The settings that a manifest records, with the workspace and its storage as they are now, and without a deadline, which may be past.
 
     Raises ConfigError where this version does not know them.
     """
     try:
-        return RecordedConfig(**recorded | {"out": out, "fresh": False, "deadline": None})
+        return RecordedConfig(**recorded | {"out": out, "storage": asdict(storage), "fresh": False, "deadline": None})
     except ValidationError as error:
         first = error.errors()[0]
         key = ".".join(str(part) for part in first["loc"])
@@ -336,7 +397,9 @@ def load_config(**flags: Any) -> RunConfig:
         )
     given = {key: value for key, value in flags.items() if value is not None and value != ()}
     try:
-        return RunConfig(**given)
+        config = RunConfig(**given)
+        config.storage.use()
+        return config
     except ValidationError as error:
         known = ", ".join(RunConfig.model_fields)
         first = error.errors()[0]

@@ -9,11 +9,14 @@ from operator import attrgetter
 from pathlib import Path
 
 from chunkers.passages import apply_style
+from chunkers.paths import AnyPath, ObjectPath, is_url, is_web, path_of
 from chunkers.readers import parse_document, read_document
 from chunkers.records import CHUNKS, DOCUMENTS, Chunk, Document, DocumentError
 from chunkers.shards import read_shard, write_shard
+from chunkers.storage import StorageError
 from chunkers.tokens import Tokenizer
 from chunkers.windows import block_texts, window_document
+from flows.runs import write_shard_names
 from flows.styles import StyleBook, find_sheet, read_styles, style_of
 from postprocess.assemble import rebuild_text
 
@@ -51,8 +54,8 @@ class Unread:
 class Corpus:
     """What the inputs became on disk."""
 
-    documents_path: Path
-    shard_paths: tuple[Path, ...]
+    documents_path: AnyPath
+    shard_paths: tuple[AnyPath, ...]
     num_prose_chunks: tuple[int, ...]
     """Chunks that a model is asked about, by shard."""
     unread: tuple[Unread, ...]
@@ -61,33 +64,44 @@ class Corpus:
 def expand_inputs(patterns: Iterable[str]) -> list[str]:
     """Files for each input, in the order given, sorted within a pattern, each once. An input with a wildcard that fits nothing is an error.
 
-    Raises DocumentError.
+    Raises DocumentError, and StorageError where a store cannot be asked.
     """
     found: dict[str, None] = {}
     for pattern in patterns:
-        if "://" in pattern or not any(mark in pattern for mark in "*?[") or _exists(pattern):
+        if is_web(pattern) or not any(mark in pattern for mark in "*?[") or _exists(pattern):
             found[pattern] = None
             continue
-        matches = sorted(
-            path
-            for path in glob(pattern, recursive=True)  # noqa: PTH207 - Path.glob refuses what a shell takes
-            if Path(path).is_file()
-        )
+        matches = _list_objects(pattern) if is_url(pattern) else _list_files(pattern)
         if not matches:
             raise DocumentError(f"{pattern}: no file fits; a pattern must fit at least one file; check it, and quote it for the shell.")
         found |= dict.fromkeys(matches)
     return list(found)
 
 
+def _list_files(pattern: str) -> list[str]:
+    found = glob(pattern, recursive=True)  # noqa: PTH207 - Path.glob refuses what a shell takes
+    return sorted(path for path in found if Path(path).is_file())
+
+
+def _list_objects(pattern: str) -> list[str]:
+    scheme, _, rest = pattern.partition("://")
+    bucket, _, key = rest.partition("/")
+    if not key or any(mark in bucket for mark in "*?["):
+        raise DocumentError(f"{pattern}: a pattern is of names in one bucket; it is written s3://bucket/*.md; give the bucket's name.")
+    return [str(path) for path in ObjectPath(f"{scheme}://{bucket}").glob(key)]
+
+
 def _exists(path: str) -> bool:
     try:
-        return Path(path).exists()
+        return path_of(path).exists()
+    except StorageError:
+        raise
     except OSError:
         return False  # a name too long, or a folder that may not be entered: the reader says so
 
 
 def build_corpus(
-    inputs: Iterable[str], folder: Path, tokenizer: Tokenizer, *, max_tokens: int, max_context_tokens: int, style_path: str | None = None
+    inputs: Iterable[str], folder: AnyPath, tokenizer: Tokenizer, *, max_tokens: int, max_context_tokens: int, style_path: str | None = None
 ) -> Corpus:
     """Read every input once and write its chunks; an input that cannot be read is reported and the others go on.
 
@@ -118,6 +132,7 @@ def build_corpus(
     writer.close()
     for warning in styles.list_missing():
         logger.warning("%s", warning)
+    write_shard_names(folder, (path.name for path in writer.paths))
     styles.write(folder)
     documents_path = folder / "documents.parquet"
     write_shard(str(documents_path), DOCUMENTS, sorted(rows.values(), key=lambda row: (row.path, row.doc_id)))
@@ -130,8 +145,8 @@ def build_corpus(
 
 
 class _ShardWriter:
-    def __init__(self, folder: Path) -> None:
-        self.paths: list[Path] = []
+    def __init__(self, folder: AnyPath) -> None:
+        self.paths: list[AnyPath] = []
         self.num_prose_chunks: list[int] = []
         self._folder, self._chunks, self._num_tokens = folder, list[Chunk](), 0
 
@@ -171,12 +186,12 @@ def _document_row(document: Document) -> DocumentRow:
     )
 
 
-def read_rows(documents_path: Path) -> dict[str, DocumentRow]:
+def read_rows(documents_path: AnyPath) -> dict[str, DocumentRow]:
     """The documents table by doc_id, in its order."""
     return {row.doc_id: row for row in read_shard(str(documents_path), DocumentRow)}
 
 
-def restore_corpus(shard_paths: Iterable[Path], documents_path: Path) -> Iterator[Document]:
+def restore_corpus(shard_paths: Iterable[AnyPath], documents_path: AnyPath) -> Iterator[Document]:
     """Every document of a run: those of the shards in their order, then those without a single character, which no shard holds."""
     for path in shard_paths:
         for document, _ in restore_documents(path, documents_path):
@@ -186,7 +201,7 @@ def restore_corpus(shard_paths: Iterable[Path], documents_path: Path) -> Iterato
             yield parse_document(row.bom.encode(row.encoding), row.path)
 
 
-def restore_documents(shard_path: Path, documents_path: Path) -> Iterator[tuple[Document, list[Chunk]]]:
+def restore_documents(shard_path: AnyPath, documents_path: AnyPath) -> Iterator[tuple[Document, list[Chunk]]]:
     """Each document of a shard as it was read, from its chunks alone: the source file is not needed and may have changed since; with the
     style sheet that it had then.
 

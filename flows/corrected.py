@@ -8,7 +8,9 @@ from typing import Annotated
 
 from pydantic import BaseModel, BeforeValidator, TypeAdapter, ValidationError
 
+from chunkers.paths import AnyPath, is_web, path_of
 from chunkers.records import Document
+from chunkers.storage import StorageError
 from postprocess.truth import Correction, TruthError, load_truth
 
 TRUTH_SUFFIX = ".edits.json"
@@ -49,7 +51,7 @@ _BOOKS = TypeAdapter[dict[str, _Book] | list[_Book]](dict[str, _BookOfDocument] 
 class Books:
     """Which book and group a document belongs to, by its name."""
 
-    def __init__(self, path: Path | None, books: dict[str, _Book]) -> None:
+    def __init__(self, path: AnyPath | None, books: dict[str, _Book]) -> None:
         self.path = path
         self._books = books
         self._has_novels = any(book.source.startswith(NOVELS_SOURCE) for book in books.values())
@@ -67,19 +69,24 @@ class Books:
         return book.source, book.group
 
 
-def find_books(path: Path | None, document_paths: Iterable[str]) -> Books:
+def find_books(path: AnyPath | None, document_paths: Iterable[str]) -> Books:
     """The books of that file, else of a docs-manifest.json near the documents, else none, where every document is its own book.
 
     Raises CorrectedError where the file cannot be used.
     """
     if path is None:
-        folders = dict.fromkeys(Path(each).parent for each in document_paths if "://" not in each)
-        near = [folder / place / BOOKS_NAME for folder in folders for place in (".", "..")]
+        folders = dict.fromkeys(path_of(each).parent for each in document_paths if not is_web(each))
+        near: list[AnyPath] = []
+        for folder in folders:
+            above = folder / ".." if isinstance(folder, Path) else folder.parent
+            near += [folder / BOOKS_NAME, above / BOOKS_NAME]
         path = next((each.resolve() for each in near if each.is_file()), None)
     if path is None:
         return Books(None, {})
     try:
         found = _BOOKS.validate_python(json.loads(path.read_text("utf-8")))
+    except StorageError:
+        raise
     except (OSError, ValueError, ValidationError) as error:
         raise CorrectedError(
             f'{path}: no books file ({_first_line(error)}); it is {{"NAME": "BOOK"}}, {{"NAME": {{"source": "BOOK", "group": "LABEL"}}}}, '
@@ -116,9 +123,9 @@ def load_corrected(documents: Iterable[Document], truth: Sequence[Path], books: 
     return corrected
 
 
-def _path_beside(document_path: str) -> Path:
-    path = Path(document_path).with_suffix(TRUTH_SUFFIX)
-    if "://" in document_path or not path.is_file():
+def _path_beside(document_path: str) -> AnyPath:
+    path = path_of(document_path).with_suffix(TRUTH_SUFFIX)
+    if is_web(document_path) or not path.is_file():
         raise CorrectedError(
             f"{document_path} has no corrections beside it ({path.name}); what is measured needs some; name their folder or file as "
             "--truth, write [] into the file for a document without errors, or leave the document out."

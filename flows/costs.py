@@ -24,7 +24,7 @@ def group_calls(questions: Iterable[tuple[str, Asked]]) -> dict[str, dict[str, A
 
 def write_ledger(run: Run, models: Sequence[tuple[str, Prices]], executions: Sequence[dict[str, Any]]) -> None:
     """Write `ledger.parquet`: calls as they are in the run's tables, loading and idle time of every command that worked on the run."""
-    calls = group_calls(read_asked(run.folder))
+    calls = group_calls(read_asked(run.folder, (name for name, _ in models)))
     rows: list[LedgerRow] = []
     for name, prices in models:
         measured = [execution["models"][name] for execution in executions if name in execution["models"]]

@@ -9,9 +9,9 @@ from concurrent.futures import Future
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field, replace
 from functools import cached_property
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from chunkers.paths import AnyPath, path_of
 from chunkers.tokens import Tokenizer
 from engine.budget import Budget, Spending
 from engine.calls import CallStore, row_key
@@ -60,7 +60,7 @@ class HostedModel:
 
     name: str
     config: ModelConfig
-    workspace: Path
+    workspace: AnyPath
     model: Model
     prices: Prices
     is_fresh: bool
@@ -275,7 +275,7 @@ def host_model(name: str, config: RunConfig) -> HostedModel:
             _hosted[key] = HostedModel(
                 name=name,
                 config=model_config,
-                workspace=Path(config.out),
+                workspace=path_of(config.out),
                 model=model,
                 prices=config.find_prices(name).prices(),
                 is_fresh=config.fresh,

@@ -2,10 +2,10 @@
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from pathlib import Path
 
 import pyarrow as pa
 
+from chunkers.paths import AnyPath
 from chunkers.records import table_schema
 from chunkers.shards import write_shard
 from engine.records import Completion
@@ -60,7 +60,7 @@ def input_error(unread: Unread) -> ErrorRow:
     return ErrorRow(path=unread.path, outcome="unreadable", message=unread.message)
 
 
-def write_errors(path: Path, rows: Iterable[ErrorRow]) -> None:
+def write_errors(path: AnyPath, rows: Iterable[ErrorRow]) -> None:
     """Write error rows in their total order."""
     write_shard(
         str(path),

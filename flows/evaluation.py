@@ -2,8 +2,8 @@
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
-from pathlib import Path
 
+from chunkers.paths import AnyPath
 from chunkers.records import Document
 from chunkers.shards import read_shard
 from engine.models import slug_of
@@ -24,7 +24,7 @@ Key = tuple[str, str, int, int, str]
 
 def read_documents(run: Run) -> list[Document]:
     """The documents of a run, as they were when it read them."""
-    return list(restore_corpus(run.shards("chunks"), run.folder / "documents.parquet"))
+    return list(restore_corpus(run.shards(), run.folder / "documents.parquet"))
 
 
 def read_proposals(run: Run, config: RunConfig) -> list[tuple[str, Proposal]]:
@@ -33,7 +33,7 @@ def read_proposals(run: Run, config: RunConfig) -> list[tuple[str, Proposal]]:
         (model, proposal)
         for model in sorted(config.model)
         if config.find_model(model).protocol == "score"
-        for shard in run.shards("chunks")
+        for shard in run.shards()
         for proposal in choose_proposals(read_shard(str(_judged_path(run, config, model, shard)), Score))
     ]
 
@@ -83,7 +83,7 @@ def grade_answers(run: Run, config: RunConfig, model: str, documents: Sequence[C
             f"{changed[0]} is not as {run.name} read it; a model alone is measured on the files of now; give documents instead of --run."
         )
 
-    def edits_of(shard: Path) -> Iterator[Edit]:
+    def edits_of(shard: AnyPath) -> Iterator[Edit]:
         # the confidence of what nobody scored is below the threshold of ours, whatever the model is worth
         return (replace(edit, confidence=1.0) for edit in read_shard(str(_judged_path(run, config, model, shard)), Edit))
 
@@ -91,10 +91,10 @@ def grade_answers(run: Run, config: RunConfig, model: str, documents: Sequence[C
 
 
 def _grade_edits(
-    run: Run, config: RunConfig, documents: Sequence[CorrectedDocument], edits_of: Callable[[Path], Iterable[Edit]]
+    run: Run, config: RunConfig, documents: Sequence[CorrectedDocument], edits_of: Callable[[AnyPath], Iterable[Edit]]
 ) -> list[GradedDocument]:
     changes: dict[str, list[Change]] = {}
-    for shard in run.shards("chunks"):
+    for shard in run.shards():
         judged = _judged_paths(run, config, shard)
         for _, findings in collate_documents(shard, run.folder / "documents.parquet", edits_of(shard), judged, config, 0.0):
             if findings:
@@ -115,7 +115,7 @@ def grade(corrected: CorrectedDocument, changes: Iterable[Change]) -> GradedDocu
     )
 
 
-def _edits_of(run: Run, config: RunConfig, shard: Path, held_out: dict[Key, float] | None) -> Iterator[Edit]:
+def _edits_of(run: Run, config: RunConfig, shard: AnyPath, held_out: dict[Key, float] | None) -> Iterator[Edit]:
     judged = _judged_paths(run, config, shard)
     candidates_path, calibration = run.folder / "candidates" / shard.name, find_calibration(config)
     if held_out is None:
@@ -129,11 +129,11 @@ def _edits_of(run: Run, config: RunConfig, shard: Path, held_out: dict[Key, floa
             yield replace(edit, confidence=held_out[_key(model, edit)])
 
 
-def _judged_paths(run: Run, config: RunConfig, shard: Path) -> dict[str, Path]:
+def _judged_paths(run: Run, config: RunConfig, shard: AnyPath) -> dict[str, AnyPath]:
     return {model: _judged_path(run, config, model, shard) for model in config.model}
 
 
-def _judged_path(run: Run, config: RunConfig, model: str, shard: Path) -> Path:
+def _judged_path(run: Run, config: RunConfig, model: str, shard: AnyPath) -> AnyPath:
     table = "scores" if config.find_model(model).protocol == "score" else "answers"
     return run.folder / table / f"model={slug_of(model)}" / shard.name
 

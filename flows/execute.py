@@ -17,6 +17,7 @@ from typing import Any, TextIO
 
 from rich.console import Console
 
+from chunkers.paths import path_of
 from chunkers.readers import read_document
 from chunkers.records import DocumentError
 from engine.protocol import Steps
@@ -32,9 +33,9 @@ from flows.phases import Phase, measure_phases, reset_phases, timed
 from flows.printable import printable
 from flows.progress import ProgressLine, measure_models
 from flows.quiet import stderr_to_file
-from flows.runs import PARTIAL, SUCCESS, Run, RunError, name_run
+from flows.runs import ENGINE_LOG, PARTIAL, RUN_LOG, SUCCESS, Run, RunError, name_run
 from flows.server import prepare_prefect, start_server
-from flows.styles import find_sheet, identify_styles
+from flows.styles import StyleSheet, find_sheet, identify_styles
 
 FLOW_VERSION = 3
 """Part of a run's name: raise it when the same inputs and settings give other tables."""
@@ -112,6 +113,8 @@ class Plan:
     hosted: tuple[HostedModel, ...]
     run: Run
     has_prose: bool
+    sheets: tuple[StyleSheet, ...]
+    """Of each input, in their order."""
 
 
 def plan_run(flow: str, patterns: tuple[str, ...], config: RunConfig) -> Plan:
@@ -135,13 +138,13 @@ def plan_run(flow: str, patterns: tuple[str, ...], config: RunConfig) -> Plan:
     if not num_read:
         raise NothingToDoError("\n".join(problems))
     hosted = tuple(host_model(name, config) for name in config.model)
-    has_style = bool(identify_styles(inputs, config.style))
+    sheets = tuple(find_sheet(path, config.style) for path in inputs)
+    styles = identify_styles(sheets)
     for model in hosted:
-        check_lengths(model, config, STYLE_TOKENS if has_style else 0)
-    name = name_run(
-        flow, PurePosixPath(inputs[0]).stem if len(inputs) == 1 else f"{len(inputs)}-documents", _fingerprint(flow, inputs, hosted, config)
-    )
-    return Plan(inputs=inputs, hosted=hosted, run=Run(Path(config.out).absolute() / "runs" / name), has_prose=has_prose)
+        check_lengths(model, config, STYLE_TOKENS if styles else 0)
+    stem = PurePosixPath(inputs[0]).stem if len(inputs) == 1 else f"{len(inputs)}-documents"
+    run = Run(path_of(config.out).absolute() / "runs" / name_run(flow, stem, _fingerprint(flow, inputs, hosted, config, styles)))
+    return Plan(inputs=inputs, hosted=hosted, run=run, has_prose=has_prose, sheets=sheets)
 
 
 def check_lengths(hosted: HostedModel, config: RunConfig, style_tokens: int = 0) -> None:
@@ -167,11 +170,13 @@ def check_fits(plan: Plan, config: RunConfig) -> None:
             model.check_fit()
 
 
-def _fingerprint(flow: str, inputs: tuple[str, ...], hosted: tuple[HostedModel, ...], config: RunConfig) -> str:
-    settings = config.model_dump(mode="json", exclude={"out", "models", "model", "quantization", "calibration", "style", *LIMITS})
+def _fingerprint(flow: str, inputs: tuple[str, ...], hosted: tuple[HostedModel, ...], config: RunConfig, styles: list[str]) -> str:
+    settings = config.model_dump(
+        mode="json", exclude={"out", "storage", "models", "model", "quantization", "calibration", "style", *LIMITS}
+    )
     if config.calibration is not None:
-        settings["calibration"] = sha256(Path(config.calibration).read_bytes()).hexdigest()
-    if styles := identify_styles(inputs, config.style):
+        settings["calibration"] = sha256(path_of(config.calibration).read_bytes()).hexdigest()
+    if styles:
         settings["styles"] = styles
     models = [f"{model.name} {model.model.weights_sha256} {model.model.quantization} {model.config.identity()}" for model in hosted]
     return fingerprint_run(flow, FLOW_VERSION, settings, models, inputs)
@@ -206,8 +211,8 @@ def _execute(plan: Plan, config: RunConfig, command: list[str]) -> tuple[Run, En
     prepare_prefect()
     with (
         stop_on_signals(),
-        stderr_to_file(run.folder / "engine.log") as terminal,
-        warnings_to(terminal, run.log_path),
+        stderr_to_file(run.log_dir / ENGINE_LOG) as terminal,
+        warnings_to(terminal, run.log_dir / RUN_LOG),
         ProgressLine(Console(file=terminal), plan.hosted, run, created),
     ):
         server = start_server()
@@ -262,7 +267,7 @@ def _manifest(plan: Plan, config: RunConfig, command: list[str], created: dateti
         "cwd": str(Path.cwd()),
         "inputs": list(plan.inputs),
         "config": config.model_dump(mode="json"),
-        "styles": sorted({path for document in plan.inputs if (path := find_sheet(document, config.style).path)}),
+        "styles": sorted({sheet.path for sheet in plan.sheets if sheet.path}),
         "models": [_model_record(model) for model in plan.hosted],
         "versions": {name: version(name) for name in ("galley", "prefect", "pyarrow", "polars", "harper-py", "tokenizers")},
         "created_at": created.isoformat(),

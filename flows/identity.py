@@ -15,6 +15,7 @@ from typing import Any
 import fsspec  # type: ignore[import-untyped]
 
 from chunkers.records import hash_id
+from chunkers.storage import StorageError
 
 
 class IdentityError(ValueError):
@@ -58,5 +59,7 @@ def _digest(path: str) -> str:
     try:
         with Path(path).open("rb") if "://" not in path else fsspec.open(path).open() as file:
             return file_digest(file, "sha256").hexdigest()
+    except StorageError:
+        raise  # the name would be another one than when the store answers
     except (OSError, ValueError, ImportError):
         return "unreadable"

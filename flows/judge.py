@@ -5,9 +5,9 @@ from dataclasses import dataclass, field
 from functools import cache
 from itertools import chain, groupby, islice
 from operator import attrgetter
-from pathlib import Path
 
 from chunkers.candidates import find_candidates
+from chunkers.paths import AnyPath
 from chunkers.records import CANDIDATES, Candidate, Chunk
 from chunkers.shards import read_shard, write_shard
 from chunkers.tokens import Tokenizer
@@ -43,13 +43,13 @@ class Judged:
     """Passages about which a model that votes gave an answer that counts, in the table's order."""
 
 
-def write_candidates(shard_path: Path, documents_path: Path, target: Path) -> None:
+def write_candidates(shard_path: AnyPath, documents_path: AnyPath, target: AnyPath) -> None:
     """Run every detector over the documents of a shard."""
     found = (candidate for document, _ in restore_documents(shard_path, documents_path) for candidate in find_candidates(document))
     write_shard(str(target), CANDIDATES, found)
 
 
-def read_candidates(path: Path) -> dict[str, list[Candidate]]:
+def read_candidates(path: AnyPath) -> dict[str, list[Candidate]]:
     """A shard's candidates by document, in the shard's order."""
     grouped: dict[str, list[Candidate]] = {}
     for candidate in read_shard(str(path), Candidate):
@@ -57,7 +57,7 @@ def read_candidates(path: Path) -> dict[str, list[Candidate]]:
     return grouped
 
 
-def score_shard(shard_path: Path, candidates_path: Path, target: Path, hosted: HostedModel, limit: int | None) -> Judged:
+def score_shard(shard_path: AnyPath, candidates_path: AnyPath, target: AnyPath, hosted: HostedModel, limit: int | None) -> Judged:
     """Score the candidates of a shard, the model's own among them, into `target`."""
     with hosted.shard():
         candidates = read_candidates(candidates_path)
@@ -95,14 +95,14 @@ def _decoder(tokenizer: Tokenizer) -> Callable[[int], str]:
     return cache(lambda token_id: tokenizer.decode([token_id]))
 
 
-def _limited(shard_path: Path, limit: int | None) -> Iterator[tuple[str, list[Chunk]]]:
+def _limited(shard_path: AnyPath, limit: int | None) -> Iterator[tuple[str, list[Chunk]]]:
     """Each document's chunks of prose, no more than `limit` of the shard."""
     prose = islice((chunk for chunk in read_shard(str(shard_path), Chunk) if chunk.is_readable), limit)
     for doc_id, group in groupby(prose, key=attrgetter("doc_id")):
         yield doc_id, list(group)
 
 
-def ask_shard(shard_path: Path, target: Path, hosted: HostedModel, limit: int | None) -> Judged:
+def ask_shard(shard_path: AnyPath, target: AnyPath, hosted: HostedModel, limit: int | None) -> Judged:
     """Ask about every chunk of a shard in the model's protocol and write the edits, anchored or rejected, into `target`."""
     protocol = TEXT_PROTOCOLS[hosted.config.protocol]
     with hosted.shard():

@@ -8,6 +8,7 @@ from decimal import Decimal
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
+from chunkers.paths import AnyPath
 from engine.budget import Budget, Spending
 from engine.fit import FitError
 from engine.outcomes import Asked
@@ -85,7 +86,7 @@ def plan_calls(plan: Plan, config: RunConfig) -> RunPlan:
                 max_context_tokens=config.max_context_tokens,
                 style_path=config.style,
             )
-            candidates = {shard: Path(folder) / "candidates" / shard.name for shard in corpus.shard_paths}
+            candidates: dict[AnyPath, AnyPath] = {shard: Path(folder) / "candidates" / shard.name for shard in corpus.shard_paths}
             for shard, target in candidates.items():
                 write_candidates(shard, corpus.documents_path, target)
             models = tuple(_plan_model(hosted, corpus, candidates, Path(folder), config) for hosted in plan.hosted)
@@ -107,7 +108,7 @@ def without_spending() -> None:
     limit_engines(Limits(spending=Spending(Budget(max_calls=0))))
 
 
-def _plan_model(hosted: HostedModel, corpus: Corpus, candidates: dict[Path, Path], folder: Path, config: RunConfig) -> ModelPlan:
+def _plan_model(hosted: HostedModel, corpus: Corpus, candidates: dict[AnyPath, AnyPath], folder: AnyPath, config: RunConfig) -> ModelPlan:
     limits = share_limit(config.limit, corpus.num_prose_chunks)
     asked = [
         row
@@ -142,7 +143,7 @@ def _find_misfit(hosted: HostedModel) -> str | None:
     return None
 
 
-def _judge(hosted: HostedModel, shard: Path, candidates: Path, folder: Path, limit: int | None) -> Judged:
+def _judge(hosted: HostedModel, shard: AnyPath, candidates: AnyPath, folder: AnyPath, limit: int | None) -> Judged:
     target = folder / "judged" / shard.name
     if hosted.config.protocol == "score":
         return score_shard(shard, candidates, target, hosted, limit)

@@ -12,6 +12,7 @@ from typing import Any, Self
 from rich.console import Console
 from rich.text import Text
 
+from chunkers.storage import StorageError
 from engine.feed import Progress
 from flows.engines import HostedModel
 from flows.runs import Run
@@ -20,8 +21,6 @@ logger = logging.getLogger(__name__)
 
 PLAIN_EVERY_S = 15.0
 MOVING_EVERY_S = 0.5
-WRITTEN_EVERY_S = 1.0
-"""`progress.json`."""
 MIN_ESTIMATE_S = 10.0
 """Of judging, before there is a rate to tell the time left from."""
 
@@ -91,13 +90,14 @@ class ProgressLine:
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
         self._said.__exit__(kind, error, trace)
-        self._note()
+        if not isinstance(error, StorageError):  # it would be waited for once more
+            self._note()
 
     def _note(self) -> bool:
         """Write the line to the run's log and `progress.json` where it is time; True where it was written to the log."""
         now = time.monotonic()
         try:
-            if now - self._written_at >= WRITTEN_EVERY_S:
+            if now - self._written_at >= self._run_folder.progress_every_s:
                 self._written_at = now
                 self._run_folder.write_progress(self._describe())
             if now - max(self._said_at, self._started) < PLAIN_EVERY_S:

@@ -1,11 +1,11 @@
 """The proofread flow: find what may be wrong, let models judge it, collate what they say."""
 
-from pathlib import Path
 from typing import Any
 
 from prefect import flow
 from prefect.task_runners import ThreadPoolTaskRunner
 
+from chunkers.paths import AnyPath
 from chunkers.shards import read_shard
 from flows import stages
 from flows.config import RunConfig
@@ -21,7 +21,7 @@ MAX_SHARDS_AT_ONCE = 4
 
 
 @flow(name="proofread", task_runner=ThreadPoolTaskRunner(max_workers=MAX_SHARDS_AT_ONCE), persist_result=False, validate_parameters=False)  # type: ignore[arg-type]
-def proofread(inputs: tuple[str, ...], folder: Path, config: RunConfig) -> dict[str, Any]:
+def proofread(inputs: tuple[str, ...], folder: AnyPath, config: RunConfig) -> dict[str, Any]:
     """Proofread documents into a run folder; returns the counts of its report."""
     corpus = stages.read_inputs(inputs, folder, config)
     candidates = [stages.find_candidates.submit(shard, corpus.documents_path) for shard in corpus.shard_paths]
@@ -47,7 +47,7 @@ def proofread(inputs: tuple[str, ...], folder: Path, config: RunConfig) -> dict[
     return stages.write_reports(folder, corpus, _read_errors(judged), _report_context(folder, config))
 
 
-def _read_errors(judged: list[dict[str, Path]]) -> list[ErrorRow]:
+def _read_errors(judged: list[dict[str, AnyPath]]) -> list[ErrorRow]:
     return [
         row
         for paths in judged
@@ -56,7 +56,7 @@ def _read_errors(judged: list[dict[str, Path]]) -> list[ErrorRow]:
     ]
 
 
-def _report_context(folder: Path, config: RunConfig) -> ReportContext:
+def _report_context(folder: AnyPath, config: RunConfig) -> ReportContext:
     names = ", ".join(f"{name} ({config.find_model(name).protocol})" for name in config.model)
     return ReportContext(
         run=folder.name,

@@ -8,9 +8,10 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from itertools import groupby
 from operator import attrgetter
-from pathlib import Path, PurePosixPath
+from pathlib import PurePosixPath
 from typing import Any
 
+from chunkers.paths import AnyPath, is_web, path_of
 from chunkers.records import Document
 from chunkers.shards import read_shard, write_shard
 from engine.ledger import Prices
@@ -57,7 +58,7 @@ class ReportContext:
     """Of what has been done so far."""
 
 
-def write_reports(folder: Path, corpus: Corpus, errors: list[ErrorRow], context: ReportContext) -> dict[str, Any]:
+def write_reports(folder: AnyPath, corpus: Corpus, errors: list[ErrorRow], context: ReportContext) -> dict[str, Any]:
     """Merge the shards' findings, edits and errors into tables, and measure what each proposer added; write report.html, report.md, and
     a diff and a marked copy a document.
 
@@ -83,8 +84,8 @@ def write_reports(folder: Path, corpus: Corpus, errors: list[ErrorRow], context:
         survey.add(document)
         num_chapters += sum(block.level in (1, 2) for block in document.blocks)
         _write_copies(folder, names[document.doc_id], document, own, context.min_confidence)
-        truth_path = Path(document.path).with_suffix(".edits.json")
-        if "://" not in document.path and truth_path.is_file():
+        truth_path = path_of(document.path).with_suffix(".edits.json")
+        if not is_web(document.path) and truth_path.is_file():
             try:
                 corrections = load_truth(truth_path, document.text)
             except TruthError as error:
@@ -102,7 +103,7 @@ def write_reports(folder: Path, corpus: Corpus, errors: list[ErrorRow], context:
         len(select_findings(findings, min_confidence=context.min_confidence)),
     )
     proposed = write_proposal(folder, survey)
-    questions = list(read_asked(folder))
+    questions = list(read_asked(folder, (name for name, _ in context.prices)))
     yields = measure_yields(edits, findings, engine_seconds=_sum_seconds(questions, context.proposers), is_right=is_right)
     write_shard(str(folder / "yields.parquet"), YIELDS, yields)
     report = ReportData(
@@ -149,7 +150,7 @@ def _sum_seconds(questions: Iterable[tuple[str, Asked]], proposers: Iterable[tup
     return {proposer: math.fsum(call.engine_seconds for call in calls.get(slug_of(name), {}).values()) for name, proposer in proposers}
 
 
-def _write_copies(folder: Path, name: str, document: Document, findings: list[Finding], min_confidence: float) -> None:
+def _write_copies(folder: AnyPath, name: str, document: Document, findings: list[Finding], min_confidence: float) -> None:
     accepted = select_findings(findings, min_confidence=min_confidence)
     shown = [finding for finding in findings if finding.status is not FindingStatus.CONFLICT]
     write_file(folder / f"{name}.diff", render_diff(PurePosixPath(document.path).name, document.text, accepted))

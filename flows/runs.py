@@ -1,4 +1,4 @@
-"""The run folder: its name, its manifest, its lock, its progress, its marker; and finding runs again."""
+"""The run folder, here or in a store: its name, its manifest, its lock, its logs, its progress, its marker; and finding runs again."""
 
 import fcntl
 import json
@@ -7,15 +7,22 @@ import re
 import socket
 import tempfile
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 from typing import Any, TextIO
 
+from chunkers.paths import AnyPath, ObjectPath, path_of
+from chunkers.storage import StorageError
+from flows.lease import LeaseError, find_holder, hold_lease
+from flows.log_copies import LogCopies, find_log_dir
+
 SUCCESS, PARTIAL = "_SUCCESS", "_PARTIAL"
 LOCK, PROGRESS = "lock", "progress.json"
+RUN_LOG, ENGINE_LOG = "run.log", "engine.log"
+SHARDS = "chunks/shards.json"
 MAX_LOOK_S = 0.5
 """Who looks whether a run is going on holds its lock for a moment; a run that starts then waits so long."""
 
@@ -24,8 +31,11 @@ class RunError(Exception):
     """A run that cannot be found or read: what was met, the rule, what to do."""
 
 
-def write_file(path: Path, content: str | bytes) -> None:
-    """Write a whole file or none: unique temporary name beside it, synced, renamed. Newlines stay as they are."""
+def write_file(path: AnyPath, content: str | bytes) -> None:
+    """Write a whole file or none: unique temporary name beside it, synced, renamed; an object by one upload. Newlines stay as they are."""
+    if isinstance(path, ObjectPath):
+        path.write_bytes(content.encode("utf-8") if isinstance(content, str) else content)
+        return
     path.parent.mkdir(parents=True, exist_ok=True)
     handle, temporary = tempfile.mkstemp(prefix=f".{path.name}-", suffix=".tmp", dir=path.parent)
     try:
@@ -53,24 +63,34 @@ def _lock(file: TextIO, kind: int) -> bool:
 class Run:
     """A run's folder, finished or not."""
 
-    folder: Path
+    folder: AnyPath
 
     @property
     def name(self) -> str:
         return self.folder.name
 
     @property
-    def workspace(self) -> Path:
+    def workspace(self) -> AnyPath:
         return self.folder.parent.parent
 
     @property
-    def manifest_path(self) -> Path:
+    def manifest_path(self) -> AnyPath:
         return self.folder / "manifest.json"
 
     @property
-    def log_path(self) -> Path:
-        """What a person is told while it runs, with the time."""
-        return self.folder / "run.log"
+    def log_dir(self) -> Path:
+        """Where its logs grow: its own folder, or for one in a store a folder of this machine, from which they are uploaded."""
+        return find_log_dir(self.folder) if isinstance(self.folder, ObjectPath) else self.folder
+
+    @property
+    def log_path(self) -> AnyPath:
+        """What a person is told while it runs, with the time; where it can be read from anywhere."""
+        return self.folder / RUN_LOG
+
+    @property
+    def progress_every_s(self) -> float:
+        """How often `progress.json` is written: each time is a request where it is in a store."""
+        return 10.0 if isinstance(self.folder, ObjectPath) else 1.0
 
     @property
     def state(self) -> str:
@@ -87,23 +107,45 @@ class Run:
 
         Raises RunError where another one works in it.
         """
+        if isinstance(self.folder, ObjectPath):
+            with self._hold_lease(self.folder):
+                yield
+            return
         self.folder.mkdir(parents=True, exist_ok=True)
         with (self.folder / LOCK).open("a+", encoding="utf-8") as file:
             deadline = time.monotonic() + MAX_LOOK_S
             while not _lock(file, fcntl.LOCK_EX):
                 if time.monotonic() > deadline:
-                    raise RunError(
-                        f"{self.name} is running already (process {self.find_holder()}); a run's folder has one process at a time. "
-                        f"`flows status` shows how far it is, `flows cancel {self.name}` stops it."
-                    )
+                    raise self._refuse(self.find_holder())
                 time.sleep(0.02)
             file.truncate(0)
             file.write(f"{os.getpid()} {socket.gethostname()}\n")
             file.flush()
             yield
 
+    @contextmanager
+    def _hold_lease(self, folder: ObjectPath) -> Iterator[None]:
+        copies = LogCopies(folder, (RUN_LOG, ENGINE_LOG))
+        try:
+            is_new = not self.manifest_path.exists()
+            with hold_lease(folder / LOCK, copies.upload):
+                copies.fetch(is_new=is_new)
+                yield
+            copies.remove()
+        except LeaseError as error:
+            raise self._refuse(error.holder) from error
+
+    def _refuse(self, holder: str | None) -> RunError:
+        return RunError(
+            f"{self.name} is running already (process {holder}); a run's folder has one process at a time. "
+            f"`flows status` shows how far it is, `flows cancel {self.name}` stops it."
+        )
+
     def find_holder(self) -> str | None:
         """`PID HOST` of the process that works in the folder now; None where there is none."""
+        if isinstance(self.folder, ObjectPath):
+            holder = find_holder(self.folder / LOCK)
+            return None if holder is None else str(holder)
         try:
             with (self.folder / LOCK).open("r", encoding="utf-8") as file:
                 if not _lock(file, fcntl.LOCK_SH):
@@ -114,7 +156,7 @@ class Run:
 
     def log(self, line: str) -> None:
         """Add a line to the run's log, with the time."""
-        with self.log_path.open("a", encoding="utf-8", errors="backslashreplace") as log:
+        with (self.log_dir / RUN_LOG).open("a", encoding="utf-8", errors="backslashreplace") as log:
             log.write(f"{datetime.now().astimezone():%Y-%m-%d %H:%M:%S}  {line}\n")
 
     def write_progress(self, progress: dict[str, Any]) -> None:
@@ -130,9 +172,11 @@ class Run:
         return progress
 
     def read_manifest(self) -> dict[str, Any]:
-        """Raises RunError when the folder holds no readable manifest."""
+        """Raises RunError when the folder holds no readable manifest, StorageError where its store cannot be asked."""
         try:
             manifest: dict[str, Any] = json.loads(self.manifest_path.read_text("utf-8"))
+        except StorageError:
+            raise
         except (OSError, ValueError) as error:
             raise RunError(f"{self.folder} has no readable manifest.json ({error}). Name a folder that `flows run` made.") from error
         return manifest
@@ -143,8 +187,9 @@ class Run:
     def start(self) -> None:
         """Take old markers and the unfinished files of a killed process away, before anything in the folder changes; makes a new one."""
         self.folder.mkdir(parents=True, exist_ok=True)
-        for unfinished in self.folder.rglob(".*.tmp"):
-            unfinished.unlink(missing_ok=True)
+        if isinstance(self.folder, Path):  # in a store there are none
+            for unfinished in self.folder.rglob(".*.tmp"):
+                unfinished.unlink(missing_ok=True)
         for marker in (SUCCESS, PARTIAL):
             (self.folder / marker).unlink(missing_ok=True)
 
@@ -152,9 +197,49 @@ class Run:
         """Set the marker; the last thing written."""
         write_file(self.folder / marker, b"")
 
-    def shards(self, table: str) -> list[Path]:
-        """Shard files of a table that is kept in several, in order."""
-        return sorted((self.folder / table).rglob("shard-*.parquet"))
+    def shards(self) -> list[AnyPath]:
+        """The shard files of its chunks, in order."""
+        return [self.folder / "chunks" / name for name in self.shard_names()]
+
+    def list_files(self, pattern: str) -> list[AnyPath]:
+        """Files of the folder that fit, sorted, such as `scores/*/shard-*.parquet`, in which the star is a model's folder.
+
+        Of a finished run in a store the names are known, and a listing, which may be late, is not asked.
+        """
+        if isinstance(self.folder, Path):
+            return sorted(self.folder.glob(pattern))
+        table, _, rest = pattern.partition("/")
+        if not rest:
+            return [self.folder / table] if (self.folder / table).exists() else []
+        if self.state not in ("done", "partial"):
+            return sorted(self.folder.glob(pattern))
+        names, folders = self.shard_names(), [self.folder / table]
+        if "/" in rest:
+            folders = [self.folder / table / name for name in self._list_model_folders()]
+        return [folder / name for folder in folders if names and (folder / names[0]).exists() for name in names]
+
+    def _list_model_folders(self) -> list[str]:
+        from engine.models import slug_of  # here: finding a run needs nothing of it
+
+        return sorted({f"model={slug_of(model)}" for model in self.read_manifest()["config"]["model"]})
+
+    def shard_names(self) -> list[str]:
+        """The names of its shards, the same in every table, as the run has noted them; of runs of earlier versions, as they are listed."""
+        return read_shard_names(self.folder)
+
+
+def write_shard_names(folder: AnyPath, names: Iterable[str]) -> None:
+    """Note the shards of a run: a list of its own, for a store's listing may be late."""
+    write_file(folder / SHARDS, json.dumps(list(names)) + "\n")
+
+
+def read_shard_names(folder: AnyPath) -> list[str]:
+    """Sorted; empty for a run that has not come so far."""
+    try:
+        names: list[str] = json.loads((folder / SHARDS).read_text("utf-8"))
+    except FileNotFoundError:
+        return sorted(path.name for path in (folder / "chunks").glob("shard-*.parquet"))
+    return names
 
 
 def name_run(flow: str, input_name: str, fingerprint: str) -> str:
@@ -163,19 +248,33 @@ def name_run(flow: str, input_name: str, fingerprint: str) -> str:
     return f"{flow}-{name}-{fingerprint[:8]}"
 
 
-def list_runs(workspace: Path) -> list[Run]:
+def list_runs(workspace: AnyPath) -> list[Run]:
     """All runs of a workspace, the latest first."""
-    runs = [Run(path.parent) for path in (workspace / "runs").glob("*/manifest.json")]
-    return sorted(runs, key=lambda run: (-run.manifest_path.stat().st_mtime_ns, run.name))
+    found = list(_find_manifests(workspace))
+    return [run for run, _ in sorted(found, key=lambda each: (-each[1], each[0].name))]
 
 
-def find_run(name: str, workspace: Path) -> Run:
+def _find_manifests(workspace: AnyPath) -> Iterator[tuple[Run, float]]:
+    """Each run with the time of its manifest."""
+    if isinstance(workspace, ObjectPath):
+        for folder in (workspace / "runs").iterdir():
+            with suppress(FileNotFoundError):
+                yield Run(folder), (folder / "manifest.json").modified_at().timestamp()
+        return
+    for path in (workspace / "runs").glob("*/manifest.json"):
+        yield Run(path.parent), path.stat().st_mtime_ns
+
+
+def find_run(name: str, workspace: AnyPath) -> Run:
     """The run that `name` stands for: a folder, a run's name or the beginning of one, or `last`.
 
     Raises RunError when none or several fit.
     """
-    if (Path(name) / "manifest.json").is_file():
-        return Run(Path(name).resolve())
+    if (path_of(name) / "manifest.json").is_file():
+        return Run(path_of(name).resolve())
+    # by its name first: in a store a listing may be late
+    if isinstance(workspace, ObjectPath) and (named := Run(workspace / "runs" / name)).manifest_path.is_file():
+        return named
     runs = list_runs(workspace)
     fitting = (
         runs[:1] if name == "last" else [run for run in runs if run.name == name] or [run for run in runs if run.name.startswith(name)]

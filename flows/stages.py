@@ -1,11 +1,11 @@
 """The Prefect tasks: paths and configuration in, paths out. The call store is the only cache, so Prefect's is off."""
 
-from pathlib import Path
 from typing import Any
 
 from prefect import task
 from prefect.cache_policies import NO_CACHE
 
+from chunkers.paths import AnyPath
 from chunkers.shards import write_shard
 from flows import collation, corpus, judge, reports
 from flows.asked import write_asked
@@ -18,7 +18,7 @@ from postprocess.records import ANSWERED
 
 
 @task(name="read", cache_policy=NO_CACHE, persist_result=False)
-def read_inputs(inputs: tuple[str, ...], folder: Path, config: RunConfig) -> corpus.Corpus:
+def read_inputs(inputs: tuple[str, ...], folder: AnyPath, config: RunConfig) -> corpus.Corpus:
     """Documents and chunk shards of the inputs, cut for the first model's tokeniser."""
     with timed(Phase.READ):
         return corpus.build_corpus(
@@ -32,7 +32,7 @@ def read_inputs(inputs: tuple[str, ...], folder: Path, config: RunConfig) -> cor
 
 
 @task(name="find-candidates", cache_policy=NO_CACHE, persist_result=False)
-def find_candidates(shard_path: Path, documents_path: Path) -> Path:
+def find_candidates(shard_path: AnyPath, documents_path: AnyPath) -> AnyPath:
     """The shard's candidates."""
     target = shard_path.parent.parent / "candidates" / shard_path.name
     with timed(Phase.DETECT):
@@ -41,7 +41,7 @@ def find_candidates(shard_path: Path, documents_path: Path) -> Path:
 
 
 @task(name="judge", cache_policy=NO_CACHE, persist_result=False)
-def judge_shard(shard_path: Path, candidates_path: Path, model: str, config: RunConfig, limit: int | None) -> Path:
+def judge_shard(shard_path: AnyPath, candidates_path: AnyPath, model: str, config: RunConfig, limit: int | None) -> AnyPath:
     """One shard's chunks, or the first `limit`, through one model: scores or edits, and beside them the calls that failed."""
     hosted = host_model(model, config)
     is_scoring = config.find_model(model).protocol == "score"
@@ -58,14 +58,16 @@ def judge_shard(shard_path: Path, candidates_path: Path, model: str, config: Run
 
 
 @task(name="collate", cache_policy=NO_CACHE, persist_result=False)
-def collate_shard(shard_path: Path, documents_path: Path, candidates_path: Path, judged: dict[str, Path], config: RunConfig) -> Path:
+def collate_shard(
+    shard_path: AnyPath, documents_path: AnyPath, candidates_path: AnyPath, judged: dict[str, AnyPath], config: RunConfig
+) -> AnyPath:
     """The shard's edits, guarded, and its findings."""
     with timed(Phase.COLLATE):
         return collation.collate_shard(shard_path, documents_path, candidates_path, judged, config)
 
 
 @task(name="report", cache_policy=NO_CACHE, persist_result=False)
-def write_reports(folder: Path, found: corpus.Corpus, errors: list[ErrorRow], context: reports.ReportContext) -> dict[str, Any]:
+def write_reports(folder: AnyPath, found: corpus.Corpus, errors: list[ErrorRow], context: reports.ReportContext) -> dict[str, Any]:
     """The run's own tables and every form of report; returns the counts for the manifest."""
     with timed(Phase.WRITE):
         return reports.write_reports(folder, found, errors, context)

@@ -1,9 +1,9 @@
 """The style sheet that a run proposes: `style.proposed.toml` in its folder, and what is said of it."""
 
 from itertools import count
-from pathlib import Path
 from typing import Any
 
+from chunkers.paths import AnyPath
 from chunkers.style import NO_STYLE, Style
 from flows.runs import write_file
 from flows.styles import read_styles, style_of
@@ -14,7 +14,7 @@ from postprocess.style_toml import render_proposal
 PROPOSED_NAME = "style.proposed.toml"
 
 
-def write_proposal(folder: Path, survey: Survey) -> dict[str, Any]:
+def write_proposal(folder: AnyPath, survey: Survey) -> dict[str, Any]:
     """Write the sheet, with a number where a file is there with other content, which may be a person's; returns its file and counts for
     the manifest.
     """
@@ -37,7 +37,7 @@ def write_proposal(folder: Path, survey: Survey) -> dict[str, Any]:
     }
 
 
-def _find_base(folder: Path) -> Style:
+def _find_base(folder: AnyPath) -> Style:
     """The sheet in force where all documents that have one have the same."""
     sheets = {row.style: row for row in read_styles(folder).values()}
     return style_of(next(iter(sheets.values()))) if len(sheets) == 1 else NO_STYLE

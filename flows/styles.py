@@ -5,14 +5,15 @@ A sheet is what decides results beside the document itself: its content, not its
 
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
 
 from chunkers.passages import apply_style
+from chunkers.paths import AnyPath, is_web, path_of
 from chunkers.records import Document, table_schema
 from chunkers.shards import read_shard, write_shard
+from chunkers.storage import StorageError
 from chunkers.style import NO_STYLE, Style, StyleError, parse_style, restore_style
 from engine.style_prompt import render_style
 from flows.config import ConfigError
@@ -53,28 +54,32 @@ STYLES = table_schema(
 def find_sheet(document_path: str, given: str | None) -> StyleSheet:
     """The sheet of a document: the one given for all, else `NAME.style.toml` beside it, else `style.toml` in its folder.
 
-    Raises ConfigError where a sheet cannot be used. A document at a URL has none but a given one.
+    Raises ConfigError where a sheet cannot be used. A document of the web has none but a given one.
     """
     if given is not None:
-        return StyleSheet(path=given, style=_load(Path(given)))
-    path = Path(document_path)
-    if "://" not in document_path and path.name:  # «.» has none, and the reader of the document says so
+        return StyleSheet(path=given, style=_load(path_of(given)))
+    path = path_of(document_path)
+    if not is_web(document_path) and path.name:  # «.» has none, and the reader of the document says so
         for sheet in (path.with_name(f"{path.stem}.{FILE_NAME}"), path.with_name(FILE_NAME)):
             if _exists(sheet):
                 return StyleSheet(path=str(sheet), style=_load(sheet))
     return StyleSheet(path=None, style=NO_STYLE)
 
 
-def _exists(path: Path) -> bool:
+def _exists(path: AnyPath) -> bool:
     try:
         return path.exists()
+    except StorageError:
+        raise
     except OSError:
         return False  # a name too long: the reader of the document says so
 
 
-def _load(path: Path) -> Style:
+def _load(path: AnyPath) -> Style:
     try:
         data = path.read_bytes()
+    except StorageError:
+        raise
     except OSError as error:
         raise ConfigError(f"{path} cannot be read ({error.strerror or error}); a style sheet is a TOML file; mend its path.") from error
     try:
@@ -83,9 +88,9 @@ def _load(path: Path) -> Style:
         raise ConfigError(str(error)) from error
 
 
-def identify_styles(inputs: Iterable[str], given: str | None) -> list[str]:
-    """What the sheets of the inputs decide, in their order, for the name of a run; empty where they decide nothing. As `find_sheet`."""
-    decided = [find_sheet(path, given).style.to_json() for path in inputs]
+def identify_styles(sheets: Iterable[StyleSheet]) -> list[str]:
+    """What the sheets of the inputs decide, in their order, for the name of a run; empty where they decide nothing."""
+    decided = [sheet.style.to_json() for sheet in sheets]
     return decided if any(decided) else []
 
 
@@ -116,7 +121,7 @@ class StyleBook:
                     "mend it, or remove it."
                 )
 
-    def write(self, folder: Path) -> None:
+    def write(self, folder: AnyPath) -> None:
         """The table of styles."""
         write_shard(str(folder / TABLE_NAME), STYLES, sorted(self._rows, key=lambda row: row.doc_id))
 
@@ -126,7 +131,7 @@ def _cut(passage: str) -> str:
     return shown if len(shown) <= MAX_SHOWN_CHARS else shown[:MAX_SHOWN_CHARS] + "…"
 
 
-def read_styles(folder: Path) -> dict[str, StyleRow]:
+def read_styles(folder: AnyPath) -> dict[str, StyleRow]:
     """The table of styles by doc_id; empty for a run of a version that knew none."""
     path = folder / TABLE_NAME
     return {row.doc_id: row for row in read_shard(str(path), StyleRow)} if path.exists() else {}
@@ -137,7 +142,7 @@ def style_of(row: StyleRow | None) -> Style:
     return NO_STYLE if row is None else restore_style(row.style)
 
 
-def style_passages(folder: Path) -> dict[str, str]:
+def style_passages(folder: AnyPath) -> dict[str, str]:
     """What models are told of each document's sheet, by doc_id."""
     return {doc_id: row.passage for doc_id, row in read_styles(folder).items() if row.passage}
 

@@ -2,7 +2,7 @@
 
 import csv
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TextIO, TypeVar
@@ -12,6 +12,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from chunkers.paths import AnyPath, ObjectPath
 from engine.parts import PartFolder
 from flows.printable import flatten
 from flows.runs import Run
@@ -46,11 +47,13 @@ MAX_TABLE_WIDTH = 400
 def open_views(run: Run) -> Iterator[duckdb.DuckDBPyConnection]:
     """A connection with one view for each table that the run has so far."""
     with duckdb.connect() as connection:
+        if isinstance(run.folder, ObjectPath):
+            connection.register_filesystem(run.folder.open_filesystem())  # ours: DuckDB's own has to be downloaded
         for name, pattern in FILES.items():
-            if paths := sorted(run.folder.glob(pattern)):
+            if paths := run.list_files(pattern):
                 connection.execute(f"create view {name} as select * from {_read(paths, is_partitioned=name in PARTITIONED)}")
         if paths := list_calls(run.workspace):
-            own = " semi join requests using (row_key)" if any(run.folder.glob(FILES["requests"])) else ""
+            own = " semi join requests using (row_key)" if run.list_files(FILES["requests"]) else ""
             # parts of an older version of the call table lack columns
             added = "select null::varchar as messages, null::varchar as engine_settings where false"
             calls = f"(select * from {_read(paths, is_partitioned=False)} union all by name {added})"
@@ -58,9 +61,11 @@ def open_views(run: Run) -> Iterator[duckdb.DuckDBPyConnection]:
         yield connection
 
 
-def list_calls(workspace: Path) -> list[Path]:
+def list_calls(workspace: AnyPath) -> list[AnyPath]:
     """The files of the call table in which each call counts once, sorted; a run that goes on may merge some before they are read."""
-    folders = sorted(workspace.glob("calls/model=*"))
+    folders: list[AnyPath] = (
+        sorted(workspace.glob("calls/model=*")) if isinstance(workspace, Path) else list((workspace / "calls").iterdir())
+    )
     return [folder / name for folder in folders for name in PartFolder(str(folder)).list_counted()]
 
 
@@ -73,7 +78,7 @@ def ask_views(run: Run, ask: Callable[[duckdb.DuckDBPyConnection], Answer]) -> A
         return ask(connection)
 
 
-def _read(paths: list[Path], *, is_partitioned: bool) -> str:
+def _read(paths: Sequence[AnyPath], *, is_partitioned: bool) -> str:
     # a list of names, not a pattern: a workspace may be called `draft [2]`
     names = ", ".join("'" + str(path).replace("'", "''") + "'" for path in paths)
     return f"read_parquet([{names}], hive_partitioning = {str(is_partitioned).lower()}, union_by_name = true)"

@@ -6,9 +6,12 @@ import socket
 import time
 from collections.abc import Iterator
 
+from chunkers.paths import AnyPath, ObjectPath
 from flows.runs import Run, RunError
 
 POLL_S = 0.3
+REMOTE_POLL_S = 5.0
+"""Of a log in a store, which is uploaded as often."""
 MAX_STOP_S = 120.0
 """A run that was told to stop ends within seconds; past this it is left to its user."""
 
@@ -21,14 +24,20 @@ def read_log(run: Run, *, is_followed: bool) -> Iterator[str]:
     while True:
         is_running = run.find_holder() is not None
         if run.log_path.is_file():
-            with run.log_path.open("r", encoding="utf-8", errors="replace") as log:
-                log.seek(position)
-                while (line := log.readline()).endswith("\n"):
-                    position = log.tell()
-                    yield line.rstrip("\n")
+            whole, end, _ = _read_from(run.log_path, position).rpartition(b"\n")
+            position += len(whole + end)
+            yield from (whole + end).decode("utf-8", errors="replace").split("\n")[:-1]
         if not is_followed or not is_running:
             return
-        time.sleep(POLL_S)
+        time.sleep(REMOTE_POLL_S if isinstance(run.folder, ObjectPath) else POLL_S)
+
+
+def _read_from(path: AnyPath, position: int) -> bytes:
+    if isinstance(path, ObjectPath):
+        return path.read_bytes()[position:]
+    with path.open("rb") as file:
+        file.seek(position)
+        return file.read()
 
 
 def cancel_run(run: Run) -> str:

@@ -10,12 +10,12 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from importlib import resources
-from pathlib import Path
 
 from rapidfuzz.distance import DamerauLevenshtein
 
 from chunkers.candidates import DEFAULT_PRIOR, PRIOR
 from chunkers.candidates.lexicon import load_lexicon
+from chunkers.paths import AnyPath
 from chunkers.records import Candidate, Category
 from engine.score import Score
 from postprocess.records import Edit, EditStatus, name_edit
@@ -188,7 +188,7 @@ class Calibration:
         return round(1 / (1 + math.exp(-max(-30.0, min(30.0, odds)))), 4)
 
 
-def load_calibration(path: Path | None = None) -> Calibration:
+def load_calibration(path: AnyPath | None = None) -> Calibration:
     """The calibration that comes with galley, or a user's own. Raises OSError, KeyError, TypeError or ValueError where the file is none."""
     source = path if path else resources.files("postprocess").joinpath("calibration.json")
     weights = json.loads(source.read_text("utf-8"))["weights"]

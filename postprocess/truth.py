@@ -3,12 +3,13 @@
 import json
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Protocol
 
 from pydantic import BaseModel, ConfigDict, TypeAdapter, ValidationError
 
+from chunkers.paths import AnyPath
 from chunkers.records import Category, Document
+from chunkers.storage import StorageError
 from postprocess.exports.report import TruthItem
 from postprocess.places import Places
 from postprocess.records import Finding
@@ -60,10 +61,12 @@ class Match:
     """A finding changes the place, to this or to something else."""
 
 
-def load_truth(path: Path, text: str) -> list[Correction]:
+def load_truth(path: AnyPath, text: str) -> list[Correction]:
     """Corrections sorted by place. Raises TruthError where the file is no list of corrections, or one does not stand in the text."""
     try:
         corrections = TypeAdapter(list[Correction]).validate_python(json.loads(path.read_text("utf-8")))
+    except StorageError:
+        raise
     except (OSError, ValueError, ValidationError) as error:
         raise TruthError(
             f"{path}: no list of corrections ({error}); each has start, end, original, corrected; mend or remove it."

@@ -10,6 +10,7 @@ import fsspec  # type: ignore[import-untyped]
 
 from chunkers.readers import decode, markdown, text
 from chunkers.records import Document, DocumentError
+from chunkers.storage import StorageError
 
 MARKDOWN_SUFFIXES = frozenset({".md", ".markdown", ".mdown", ".mkd", ".mdx", ".qmd", ".rmd"})
 
@@ -39,10 +40,13 @@ UNREAD_MAGIC = (
 def read_document(url: str) -> Document:
     """Reads one file from a path or an fsspec URL.
 
-    Raises DocumentError where the file is missing, a folder, not readable, not text, or in a format that is not read yet.
+    Raises DocumentError where the file is missing, a folder, not readable, not text, or in a format that is not read yet; StorageError
+    where its store cannot be asked, which says nothing of the file.
     """
     try:
         data = _read_bytes(url)
+    except StorageError:
+        raise
     except FileNotFoundError as error:
         raise DocumentError(f"{url}: no such file; an input is a file that exists; check the path") from error
     except IsADirectoryError as error:

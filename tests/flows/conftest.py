@@ -1,4 +1,4 @@
-"""One Prefect server for the tests of this folder: a run without one starts its own, which takes ten seconds each time."""
+"""One Prefect server for the tests of this folder, for a run without one starts its own, which takes ten seconds; and one S3 server."""
 
 import os
 import socket
@@ -8,8 +8,14 @@ import time
 import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
+from uuid import uuid4
 
+import fsspec  # type: ignore[import-untyped]
 import pytest
+
+from chunkers.paths import ObjectPath
+from chunkers.storage import Storage, use_storage, used_storage
+from tests.s3 import Faults, serve_s3
 
 BIN = Path(sys.executable).parent
 
@@ -38,3 +44,34 @@ def prefect_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     finally:
         server.terminate()
         server.wait(timeout=60)
+
+
+@pytest.fixture(scope="session")
+def s3_server() -> Iterator[dict[str, str]]:
+    """An S3 protocol server, as the environment variables that lead to it."""
+    with serve_s3() as environment:
+        yield environment
+
+
+@pytest.fixture
+def faults(s3_server: dict[str, str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Faults]:
+    """The way to it: [storage] leads there, and the environment has the keys alone. Tries are few, so that failures are quick."""
+    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_DEFAULT_REGION"):
+        monkeypatch.setenv(name, s3_server[name])
+    monkeypatch.setenv("AWS_MAX_ATTEMPTS", "3")
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    monkeypatch.delenv("AWS_ENDPOINT_URL", raising=False)
+    made, before = Faults(s3_server["AWS_ENDPOINT_URL"]), used_storage()
+    use_storage(Storage(endpoint_url=f"http://127.0.0.1:{made.port}"))
+    yield made
+    made.stop()
+    fsspec.filesystem("s3").clear_instance_cache()
+    use_storage(before)
+
+
+@pytest.fixture
+def bucket(faults: Faults) -> ObjectPath:
+    """An empty bucket of this test's own."""
+    made = ObjectPath(f"s3://{uuid4().hex}")
+    fsspec.filesystem("s3").mkdir(made.name)
+    return made

@@ -102,7 +102,7 @@ def test_two_models_judge_one_after_the_other(tmp_path: Path) -> None:
     result = finish("chapter.md", "-m", EMBEDDED, "-m", "second", "--limit", "3", cwd=tmp_path)
     assert result.returncode == 0, result.stderr
     run = the_run(tmp_path)
-    assert {path.parent.name for path in run.shards("scores")} == {f"model={EMBEDDED}", "model=second"}
+    assert {path.parent.name for path in run.folder.glob("scores/*/shard-*.parquet")} == {f"model={EMBEDDED}", "model=second"}
     calls = pl.read_parquet(tmp_path / "out" / "calls" / "*" / "part-*.parquet", hive_partitioning=False)
     assert set(calls["model"]) == {EMBEDDED, "second"}
     assert calls["row_key"].n_unique() == calls.height, "the folder's weights are other weights: another key"

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from chunkers.storage import Storage
 from engine.records import Outcome
 from flows.config import ConfigError, RunConfig, load_config, parse_deadline, restore_config
 from flows.execute import plan_run
@@ -98,8 +99,9 @@ def test_recorded_settings_are_those_of_then(tmp_path: Path, monkeypatch: pytest
     recorded = load_config(deadline="2999-01-01T00:00", max_tokens=100).model_dump(mode="json")
     (tmp_path / "flows.toml").write_text('limit = 2\n[models.m]\nsource = "x"\n')
     monkeypatch.setenv("FLOWS_MIN_CONFIDENCE", "0.5")
-    config = restore_config(recorded, "elsewhere")
+    config = restore_config(recorded, "elsewhere", Storage(region="here"))
     assert (config.limit, config.max_tokens, config.min_confidence, config.models, config.out) == (None, 100, 0.8, {}, "elsewhere")
     assert config.deadline is None, "it may be past"
+    assert config.storage.region == "here"
     with pytest.raises(ConfigError, match="with this version"):
-        restore_config(recorded | {"unknown": 1}, "out")
+        restore_config(recorded | {"unknown": 1}, "out", Storage())

@@ -40,9 +40,9 @@ def test_the_nearest_sheet_holds(tmp_path: Path) -> None:
     assert find_sheet(str(tmp_path / "other.md"), None).style.words == ("Folder",)
     given = str(write(tmp_path, "given.toml", 'words = ["Given"]'))
     assert find_sheet(book, given).style.words == ("Given",)
-    assert find_sheet("s3://bucket/book.md", None).path is None
+    assert find_sheet("https://example.org/book.md", None).path is None
     assert find_sheet(".", None).path is None, "a folder is no document, which its reader says"
-    assert find_sheet("s3://bucket/book.md", given).style.words == ("Given",)
+    assert find_sheet("https://example.org/book.md", given).style.words == ("Given",)
 
 
 def test_a_sheet_that_cannot_be_used_is_told_before_anything_is_computed(tmp_path: Path) -> None:
