@@ -12,6 +12,7 @@ import signal
 import socket
 import subprocess
 import sys
+import threading
 import time
 import urllib.request
 from collections.abc import Callable, Iterator, Sequence
@@ -22,6 +23,7 @@ from datetime import timedelta
 from pathlib import Path, PurePosixPath
 from types import FrameType
 from typing import TYPE_CHECKING, Any
+from uuid import UUID
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 import tzlocal
@@ -44,6 +46,8 @@ LOGGING = {
 MAX_ANSWER_S = 10.0
 MAX_START_S = 180.0
 MAX_STOP_S = 20.0
+MAX_SCHEDULE_S = 90
+"""Prefect's scheduler looks for new deployments every 5 s, and at all of them every minute."""
 POLL_S = 0.2
 NAME = re.compile(r"[a-z0-9]+(-[a-z0-9]+)*")
 """What Prefect takes as the key of an artifact."""
@@ -111,11 +115,13 @@ def serve(served: Served, tell: Tell) -> None:
 
     Raises ServeError before anything is registered, and ServerLostError.
     """
-    with _hold_name(served.name), _find_server(tell) as url, ThreadPoolExecutor(1, thread_name_prefix="runner") as thread:
-        serving = _Serving(served, url, tell)
+    stopped = threading.Event()
+    with _set_on_signals(stopped), _hold_name(served.name), _find_server(tell, stopped) as url:
+        if stopped.is_set():
+            return
         # in a thread of its own: in the main thread Prefect's runner would answer SIGTERM itself, by sys.exit within its own event loop
-        ended = thread.submit(asyncio.run, serving.run())
-        with _stop_on_signals(serving.stop):
+        with ThreadPoolExecutor(1, thread_name_prefix="runner") as thread:
+            ended = thread.submit(asyncio.run, _run_until(stopped, served, url, tell))
             while not ended.done():
                 time.sleep(POLL_S)
         _raise_lost(ended, url)
@@ -137,55 +143,54 @@ def _first(error: BaseException) -> BaseException:
     return error
 
 
-class _Serving:
-    """A runner in an event loop, and its stop from another thread."""
+async def _run_until(stopped: threading.Event, served: Served, url: str, tell: Tell) -> None:
+    from prefect.settings import PREFECT_API_URL, temporary_settings
 
-    def __init__(self, served: Served, url: str, tell: Tell) -> None:
-        self._served, self._url, self._tell = served, url, tell
-        self._loop: asyncio.AbstractEventLoop | None = None
-        self._is_stopped = asyncio.Event()
+    # for the processes of the runs, whose threads know no other settings; for this one, which has read its own already
+    os.environ["PREFECT_API_URL"] = url
+    with temporary_settings({PREFECT_API_URL: url}):
+        from prefect.runner import Runner
 
-    def stop(self) -> None:
-        """Safe in a signal handler, and before the loop runs."""
-        if self._loop is not None:
-            self._loop.call_soon_threadsafe(self._is_stopped.set)
-        else:
-            self._is_stopped.set()
+        runner = Runner(name=served.name)
+        async with asyncio.TaskGroup() as group:
+            working = group.create_task(_work(runner, served, url, tell))
+            while not working.done() and not (stopped.is_set() and runner.started):
+                await asyncio.sleep(POLL_S)
+            if not working.done():
+                tell("Stopping. A run that goes on is stopped first; what it has not covered is new when the schedule is served again.")
+                await runner.astop()
 
-    async def run(self) -> None:
-        from prefect.settings import PREFECT_API_URL, temporary_settings
 
-        self._loop = asyncio.get_running_loop()
-        with temporary_settings({PREFECT_API_URL: self._url}):
-            from prefect.runner import Runner
-
-            runner = Runner(name=self._served.name)
-            async with asyncio.TaskGroup() as group:
-                working = group.create_task(self._work(runner))
-                stopping = group.create_task(self._is_stopped.wait())
-                await asyncio.wait({working, stopping}, return_when=asyncio.FIRST_COMPLETED)
-                while not runner.started and not working.done():
-                    await asyncio.sleep(POLL_S)
-                if not working.done():
-                    self._tell("Stopping; a run that goes on is stopped first, and is taken up again when the schedule is served again.")
-                    await runner.astop()
-                stopping.cancel()
-
-    async def _work(self, runner: "Runner") -> None:
-        await _register(runner, self._served)
-        self._tell(
-            f"{self._served.name} is served. Its runs are at {self._url.removesuffix('/api')}; Ctrl-C ends it and pauses its schedule."
-        )
+async def _work(runner: "Runner", served: Served, url: str, tell: Tell) -> None:
+    deployment_id = await _register(runner, served)
+    tell(f"{served.name} is served. Its runs are at {url.removesuffix('/api')}; Ctrl-C ends it and pauses its schedule.")
+    async with asyncio.TaskGroup() as group:
+        telling = group.create_task(_tell_due(deployment_id, tell))
         await runner.start()
+        telling.cancel()
 
 
-async def _register(runner: "Runner", served: Served) -> None:
+async def _tell_due(deployment_id: UUID, tell: Tell) -> None:
+    """Say when the first run is due; a server whose scheduler does not work takes a deployment and never runs it."""
+    from prefect.client.orchestration import get_client
+
+    async with get_client() as client:
+        for _ in range(MAX_SCHEDULE_S):
+            if due := await client.get_scheduled_flow_runs_for_deployments([deployment_id], limit=1):
+                moment = due[0].next_scheduled_start_time or due[0].expected_start_time
+                tell(f"The next run is due at {moment.astimezone():%Y-%m-%d %H:%M:%S}." if moment else "A run is due.")
+                return
+            await asyncio.sleep(1)
+    tell(f"Prefect's server has scheduled no run in {MAX_SCHEDULE_S} s. It has to have a scheduler that works; see its log.")
+
+
+async def _register(runner: "Runner", served: Served) -> UUID:
     from prefect.client.schemas.objects import ConcurrencyLimitConfig, ConcurrencyLimitStrategy
     from prefect.types.entrypoint import EntrypointType
 
     from flows.scheduled import proofread_new
 
-    await runner.aadd_flow(
+    return await runner.aadd_flow(
         proofread_new,
         name=served.name,
         schedule=served.schedule,
@@ -205,10 +210,12 @@ async def _register(runner: "Runner", served: Served) -> None:
 
 
 @contextmanager
-def _stop_on_signals(stop: Callable[[], None]) -> Iterator[None]:
+def _set_on_signals(stopped: threading.Event) -> Iterator[None]:
+    """SIGINT and SIGTERM set the event, from before a server of our own is started until it has ended."""
+
     def handle(signum: int, _frame: FrameType | None) -> None:
         signal.signal(signum, signal.SIG_DFL)
-        stop()
+        stopped.set()
 
     before = {signum: signal.signal(signum, handle) for signum in (signal.SIGINT, signal.SIGTERM)}
     try:
@@ -238,8 +245,8 @@ def _hold_name(name: str) -> Iterator[None]:
 
 
 @contextmanager
-def _find_server(tell: Tell) -> Iterator[str]:
-    """The address of Prefect's API: the one that is set, or a server of our own for as long as this lasts."""
+def _find_server(tell: Tell, stopped: threading.Event) -> Iterator[str]:
+    """The address of Prefect's API: the one that is set, or a server of our own while this lasts. Waits no longer once `stopped`."""
     from prefect.settings import get_current_settings
 
     settings = get_current_settings()
@@ -266,7 +273,7 @@ def _find_server(tell: Tell) -> Iterator[str]:
     server = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True)
     try:
         deadline = time.monotonic() + MAX_START_S
-        while not _answers(url):
+        while not _answers(url) and not stopped.is_set():
             if server.poll() is not None or time.monotonic() > deadline:
                 raise ServeError(f"Prefect's server did not start. See what it says: prefect server start --host {host} --port {port}")
             time.sleep(POLL_S)
