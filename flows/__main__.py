@@ -4,7 +4,7 @@ import sys
 
 import typer
 
-from flows import commands_batch, commands_eval, commands_models, commands_read, commands_run  # noqa: F401 - they add their commands
+from flows import commands_batch, commands_eval, commands_models, commands_read, commands_run, commands_serve  # noqa: F401 - they add their commands
 from flows.cli import app
 from flows.runs import RunError
 

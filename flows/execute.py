@@ -7,6 +7,7 @@ import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
+from contextvars import copy_context
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from hashlib import sha256
@@ -143,7 +144,7 @@ def plan_run(flow: str, patterns: tuple[str, ...], config: RunConfig) -> Plan:
     for model in hosted:
         check_lengths(model, config, STYLE_TOKENS if styles else 0)
     stem = PurePosixPath(inputs[0]).stem if len(inputs) == 1 else f"{len(inputs)}-documents"
-    run = Run(path_of(config.out).absolute() / "runs" / name_run(flow, stem, _fingerprint(flow, inputs, hosted, config, styles)))
+    run = Run(path_of(config.out).absolute() / "runs" / name_run(flow, stem, fingerprint(flow, inputs, hosted, config, styles)))
     return Plan(inputs=inputs, hosted=hosted, run=run, has_prose=has_prose, sheets=sheets)
 
 
@@ -170,7 +171,8 @@ def check_fits(plan: Plan, config: RunConfig) -> None:
             model.check_fit()
 
 
-def _fingerprint(flow: str, inputs: tuple[str, ...], hosted: tuple[HostedModel, ...], config: RunConfig, styles: list[str]) -> str:
+def fingerprint(flow: str, inputs: tuple[str, ...], hosted: tuple[HostedModel, ...], config: RunConfig, styles: list[str]) -> str:
+    """64 hex digits over what decides the tables of a run; without inputs, over what it asks of them."""
     settings = config.model_dump(
         mode="json", exclude={"out", "storage", "models", "model", "quantization", "calibration", "style", *LIMITS}
     )
@@ -226,7 +228,8 @@ def _execute(plan: Plan, config: RunConfig, command: list[str]) -> tuple[Run, En
                 server.join()
             # in a thread of its own: in the main thread Prefect would answer SIGTERM itself, by waiting for every task to end
             with ThreadPoolExecutor(1, thread_name_prefix="flow") as thread:
-                counts = thread.submit(proofread, plan.inputs, run.folder, config).result()
+                # in our context: under a schedule's flow run it is a run within that one
+                counts = thread.submit(copy_context().run, proofread, plan.inputs, run.folder, config).result()
         except BaseException:
             abort_engines()
             raise

@@ -17,6 +17,9 @@ import fsspec  # type: ignore[import-untyped]
 from chunkers.records import hash_id
 from chunkers.storage import StorageError
 
+UNREADABLE = "unreadable"
+"""In place of the checksum of an input that cannot be read."""
+
 
 class IdentityError(ValueError):
     """A value that has no stable form: what was met, the rule, what to do."""
@@ -52,14 +55,15 @@ def _canonical(value: Any, place: str) -> Any:
 
 def fingerprint_run(flow: str, version: int, settings: Mapping[str, Any], models: Iterable[str], inputs: Iterable[str]) -> str:
     """64 hex digits over what decides a run's tables; inputs by the bytes they hold now."""
-    return hash_id(flow, version, canonical_json(settings), *models, *(f"{path} {_digest(path)}" for path in inputs))
+    return hash_id(flow, version, canonical_json(settings), *models, *(f"{path} {digest_input(path)}" for path in inputs))
 
 
-def _digest(path: str) -> str:
+def digest_input(path: str) -> str:
+    """sha256 of a file's bytes in hex digits, or UNREADABLE."""
     try:
         with Path(path).open("rb") if "://" not in path else fsspec.open(path).open() as file:
             return file_digest(file, "sha256").hexdigest()
     except StorageError:
         raise  # the name would be another one than when the store answers
     except (OSError, ValueError, ImportError):
-        return "unreadable"
+        return UNREADABLE
