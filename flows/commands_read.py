@@ -139,28 +139,45 @@ def cancel(run_name: RunArgument, out: OutOption = None) -> None:
 def sql(
     run_name: RunArgument,
     query: Annotated[
-        str,
+        str | None,
         typer.Argument(
             metavar="QUERY",
             help="DuckDB SQL over findings, edits, errors, documents, styles, chunks, candidates, scores, requests, calls, ledger "
             "and yields.",
         ),
-    ],
+    ] = None,
+    is_all: Annotated[
+        bool,
+        typer.Option(
+            "--all",
+            help="Over all runs of the workspace that have ended, each view with a column `run`; with `runs`, and `latest`, which has "
+            "for each file the run that read it last. No RUN is given then.",
+        ),
+    ] = False,
     out: OutOption = None,
     output_format: Annotated[str, typer.Option("--format", help="table, csv or json.")] = "table",
 ) -> None:
-    """Query a run's tables with SQL."""
+    """Query a run's tables with SQL, or with --all those of all runs."""
     import duckdb
 
-    from flows.tables import FILES, FORMATS, ask_views, print_rows
+    from flows.tables import FILES, FORMATS, ask_views, ask_workspace, print_rows
 
     if output_format not in FORMATS:
         fail(f"--format {output_format}: it must be table, csv or json.")
-    found = run_from(run_name, out)
+    if is_all == (query is not None):
+        fail('one run, or all: flows sql RUN "QUERY", or flows sql --all "QUERY".')
     try:
-        ask_views(found, lambda views: print_rows(views.execute(query), output_format, sys.stdout))
+        if query is None:
+            workspace = Path(config_from(out=out).out).absolute()
+            if not list_runs(workspace):
+                fail(f"No runs in {workspace / 'runs'}. Start one with: flows run proofread FILE.md; or name their workspace: -o FOLDER.")
+            ask_workspace(workspace, lambda views: print_rows(views.execute(run_name), output_format, sys.stdout))
+        else:
+            found = run_from(run_name, out)
+            ask_views(found, lambda views: print_rows(views.execute(query), output_format, sys.stdout))
     except duckdb.Error as error:
-        fail(f"{error}\nThe views of a run: {', '.join([*FILES, 'calls'])}.")
+        told = "The views of a run: " if query is not None else "The views over all runs: runs, latest, "
+        fail(f"{error}\n{told}{', '.join([*FILES, 'calls'])}.")
 
 
 @app.command()
