@@ -96,14 +96,22 @@ class VllmEngine:
 
     def _watch(self, scheduler: Any) -> None:
         """Count the tokens of each step where the scheduler hears of its end: the only place that knows prompt from answer."""
-        update = scheduler.update_from_output
+        update, requests = scheduler.update_from_output, scheduler.requests
+        answering: dict[str, str] = {}
+        """Ids of the requests whose prompt is computed, as they were given, by vLLM's."""
 
         def count_and_update(scheduled: Any, result: Any) -> Any:
-            for key, num in scheduled.num_scheduled_tokens.items():
-                if request := scheduler.requests.get(key):
+            for key in scheduled.finished_req_ids:
+                answering.pop(key, None)
+            nums = scheduled.num_scheduled_tokens
+            self._meter.count_ones({answering[key] for key, num in nums.items() if num == 1 and key in answering and key in requests})
+            for key in [key for key, num in nums.items() if num != 1 or key not in answering]:
+                if request := requests.get(key):
                     # vLLM adds «-» and eight random characters to the id that a request was given
                     given = key.rpartition("-")[0] or key
-                    self._meter.count(given, count_tokens(num, request.num_computed_tokens, request.num_prompt_tokens))
+                    self._meter.count(given, count_tokens(nums[key], request.num_computed_tokens, request.num_prompt_tokens))
+                    if request.num_computed_tokens >= request.num_prompt_tokens:
+                        answering[key] = given
             return update(scheduled, result)
 
         scheduler.update_from_output = count_and_update
@@ -130,8 +138,9 @@ class VllmEngine:
     def _add(self, request: Request) -> Completion | None:
         try:
             self._engine.add_request(request.row_key, {"prompt_token_ids": list(request.token_ids)}, _sampling_params(request))
-        except VLLMValidationError as error:
-            return fail(request, Outcome.INPUT_TOO_LONG if error.parameter == "input_tokens" else Outcome.ENGINE_ERROR, str(error))
+        except (VLLMValidationError, ValueError) as error:  # the older the vLLM, the more often the latter
+            is_long = len(request.token_ids) >= self._engine.model_config.max_model_len
+            return fail(request, Outcome.INPUT_TOO_LONG if is_long else Outcome.ENGINE_ERROR, str(error))
         return None
 
     def _step(self, in_flight: dict[str, Request]) -> Iterator[Completion]:

@@ -110,13 +110,20 @@ def run_generate(workload: Workload) -> list[Timed]:
     return _generate(workload, lambda shards: [[prompt for shard in shards for prompt in shard]])
 
 
+def run_generate_in_two_processes(workload: Workload) -> list[Timed]:
+    """`LLM.generate` as vLLM comes: its engine in a process of its own."""
+    return _generate(workload, lambda shards: [[prompt for shard in shards for prompt in shard]], num_processes=2)
+
+
 def run_generate_by_shard(workload: Workload) -> list[Timed]:
     """`LLM.generate` for each shard."""
     return _generate(workload, lambda shards: shards)
 
 
-def _generate(workload: Workload, parts_of: Callable[[list[list[tuple[int, ...]]]], list[list[tuple[int, ...]]]]) -> list[Timed]:
-    os.environ["VLLM_ENABLE_V1_MULTIPROCESSING"] = "0"  # as ours, and the faster way on a CPU
+def _generate(
+    workload: Workload, parts_of: Callable[[list[list[tuple[int, ...]]]], list[list[tuple[int, ...]]]], num_processes: int = 1
+) -> list[Timed]:
+    os.environ["VLLM_ENABLE_V1_MULTIPROCESSING"] = str(num_processes - 1)  # 0: as ours, and the faster way on a CPU
     from vllm import LLM, SamplingParams
 
     llm = LLM(**_engine_args(workload))
@@ -388,6 +395,7 @@ def run_modes(workload: Workload) -> dict[str, Any]:
 
 LINES: dict[str, Callable[[Workload], Any]] = {
     "generate": run_generate,
+    "generate_in_two_processes": run_generate_in_two_processes,
     "generate_by_shard": run_generate_by_shard,
     "run_batch": run_batch_command,
     "daft": run_daft,
