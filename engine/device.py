@@ -56,7 +56,7 @@ def find_vllm() -> Path | None:
 def cpu_dtype(root: Path = Path("/")) -> str:
     """What an engine on this CPU computes in where nobody says: vLLM's dtype.
 
-    Without AVX-512, oneDNN emulates 16-bit floats: a layer of the embedded model took 16 GFLOP/s in bfloat16 and 71 in float32 on two cores.
+    Without AVX-512, oneDNN emulates 16-bit floats: a layer of the embedded model ran at 16 GFLOP/s in bfloat16, at 71 in float32 (2 cores).
     """
     flags = (line for line in (root / "proc/cpuinfo").read_text().splitlines() if line.startswith("flags"))
     return "auto" if any("avx512f" in line.split() for line in flags) else "float32"

@@ -171,6 +171,8 @@ class RunConfig(BaseSettings):
     """Refuse a model that does not fit into memory before anything is computed."""
     out: str = "out"
     """Workspace folder: holds `calls/` and `runs/`."""
+    cluster: str | None = None
+    """Who works on shards: `local:N` for N processes here, `tcp://HOST:PORT` for a Dask scheduler's workers; None for this process."""
     style: str | None = None
     """Style sheet of all documents; None for `NAME.style.toml` beside each, else `style.toml` in its folder."""
     limit: int | None = Field(default=None, ge=1)
@@ -227,6 +229,8 @@ class RunConfig(BaseSettings):
         ]
         if odd:
             raise ValueError(f"the prices of {odd[0]} are in another currency than [prices]; a run adds them up; set one currency for all")
+        if self.cluster is not None:
+            check_cluster(self.cluster)
         if self.deadline is not None:
             parse_deadline(self.deadline, datetime.now(UTC))
         if self.max_cost is not None and all(self.find_prices(name).prices().is_empty for name in self.model):
@@ -267,6 +271,14 @@ class RunConfig(BaseSettings):
             max_cost=self.max_cost,
             max_engine_seconds=None if self.max_engine_hours is None else 3600 * self.max_engine_hours,
             deadline=None if self.deadline is None else parse_deadline(self.deadline, now),
+        )
+
+
+def check_cluster(address: str) -> None:
+    """Raises ValueError where it is no address of a cluster."""
+    if not re.fullmatch(r"local:[1-9]\d{0,3}|(tcp|tls|ucx|ws|wss)://[^\s/]+", address):
+        raise ValueError(
+            f"cluster={address!r} is no cluster; give local:N for N processes of this machine, or tcp://HOST:PORT of a Dask scheduler"
         )
 
 
