@@ -5,6 +5,7 @@ Owns the limits. Prices are ledger.py's.
 
 import threading
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from decimal import Decimal
@@ -23,18 +24,35 @@ class Budget:
     max_calls: int | None = None
     """Calls that are computed; 0 plans a run without computing anything."""
 
+    def find_end(self, cost: Callable[[], Decimal], held_seconds: Callable[[], float], num_calls: int = 0) -> str | None:
+        """Which limit is reached where so much is spent, in words; None while there is room. What has no limit is not asked for."""
+        if self.max_calls is not None and num_calls >= self.max_calls:
+            return f"max_calls={self.max_calls}"
+        if self.max_cost is not None and cost() >= self.max_cost:
+            return f"--max-cost {self.max_cost}"
+        if self.max_engine_seconds is not None and held_seconds() >= self.max_engine_seconds:
+            return f"--max-engine-hours {self.max_engine_seconds / 3600:g}"
+        if self.deadline is not None and datetime.now(UTC) >= self.deadline:
+            return f"--deadline {self.deadline.isoformat(timespec='seconds')}"
+        return None
+
 
 class Spending:
     """What the engines of one command have spent so far; one for all its models, asked and told from any thread."""
 
     def __init__(self, budget: Budget) -> None:
-        self._budget = budget
+        self.budget = budget
         self._lock = threading.Lock()
         self._held: dict[str, tuple[float, Decimal]] = {}
         """Since when, and for how much an hour."""
         self._held_seconds: dict[str, float] = {}
         self._cost = Decimal(0)
         self._num_calls = 0
+        self._end: str | None = None
+
+    def end(self, reason: str) -> None:
+        """No call more, for a limit that somebody else watches."""
+        self._end = self._end or reason
 
     def hold(self, model: str, per_engine_hour: Decimal | None) -> None:
         """A model's engine is held from now on, for so much money an hour; no change where it is held."""
@@ -75,16 +93,7 @@ class Spending:
 
     def find_end(self) -> str | None:
         """Which limit is reached, in words; None while there is room for a call more."""
-        budget = self._budget
-        if budget.max_calls is not None and self._num_calls >= budget.max_calls:
-            return f"max_calls={budget.max_calls}"
-        if budget.max_cost is not None and self.cost >= budget.max_cost:
-            return f"--max-cost {budget.max_cost}"
-        if budget.max_engine_seconds is not None and self.held_seconds() >= budget.max_engine_seconds:
-            return f"--max-engine-hours {budget.max_engine_seconds / 3600:g}"
-        if budget.deadline is not None and datetime.now(UTC) >= budget.deadline:
-            return f"--deadline {budget.deadline.isoformat(timespec='seconds')}"
-        return None
+        return self._end or self.budget.find_end(lambda: self.cost, self.held_seconds, self._num_calls)
 
 
 def _hours(seconds: float) -> Decimal:

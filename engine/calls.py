@@ -112,9 +112,14 @@ class CallStore:
         self._answers = Answers(self._folder)
         self._lock = threading.Lock()
         self._waiting: dict[str, _Call] = {}
+        self._is_fresh = is_fresh
         merger = PartMerger(self._folder, self._index, num_parts=merge_parts)
         self._writer = BatchWriter(self._write, merger.merge, flush_rows=flush_rows, flush_s=flush_s)
-        if not is_fresh:
+        self.refresh()
+
+    def refresh(self) -> None:
+        """Take in what other processes have written since; a fresh store finds its own alone. Raises OSError as the constructor."""
+        if not self._is_fresh:
             self._index.refresh()
 
     def find(self, request: Request) -> Completion | None:

@@ -11,7 +11,7 @@ from collections import deque
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future
 from contextlib import AbstractContextManager, ExitStack
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field, fields, replace
 from itertools import chain
 from types import TracebackType
 from typing import Protocol, Self
@@ -92,6 +92,11 @@ class Progress:
         """Of prompts and answers, those that no cache gave."""
         return self.prompt_tokens - self.cached_tokens + self.completion_tokens
 
+    def __add__(self, other: "Progress") -> "Progress":
+        """Of two feeds together."""
+        sums = {each.name: getattr(self, each.name) + getattr(other, each.name) for each in fields(self) if each.name != "end_of_budget"}
+        return Progress(**sums, end_of_budget=self.end_of_budget or other.end_of_budget)
+
     def count(self, completion: Completion, *, is_stored: bool) -> None:
         self.num_answered += 1
         if completion.outcome is Outcome.SKIPPED_BUDGET:
@@ -159,6 +164,8 @@ class Feed:
         """Requests that failed for no fault of their own, with the time from which they are asked again."""
         self._is_closing = False
         self._is_aborted = False
+        self._is_stale = False
+        """Whether others may have written calls that the store does not know of."""
         self._error: BaseException | None = None
         # held while a job is handed in and while the feed ends: no job lands in a queue that nobody reads any more
         self._ending = threading.Lock()
@@ -173,6 +180,10 @@ class Feed:
             else:
                 self._submitted.put(stream)
         return stream.done
+
+    def refresh(self) -> None:
+        """Before the next question is asked, take in what other processes have written into the call store; from any thread."""
+        self._is_stale = True
 
     def abort(self) -> None:
         """Stop asking, from any thread: what was answered is kept, every job that waits fails with EngineError. Does not wait."""
@@ -312,6 +323,9 @@ class Feed:
             if request.row_key in self._waiting:
                 self._waiting[request.row_key].append((stream, request))
                 continue
+            if self._is_stale:
+                self._is_stale = False
+                store.refresh()
             known = store.find(request)
             if known is not None and self._stands(known, stream):
                 self.progress.count(known, is_stored=True)

@@ -10,6 +10,7 @@ from flows.config import RunConfig
 from flows.ends import End, ExitCode
 from flows.engines import HostedModel
 from flows.execute import measure_time
+from flows.phases import measure_phases
 from flows.summary import describe_time
 
 
@@ -64,7 +65,7 @@ def summarise(counts: BatchCounts, where: str, hosted: HostedModel, wall_s: floa
     ]
     num_computed = progress.num_answered - progress.num_stored - progress.num_skipped
     lines.append(f"{num_computed:,} calls computed, {progress.num_stored:,} from the store")
-    times = describe_time(measure_time((hosted,), wall_s))
+    times = describe_time(measure_time([hosted.state], wall_s, measure_phases()))
     if not hosted.prices.is_empty:
         times += f" · cost {hosted.limits.spending.cost:,.4f}"
     return [*lines, times]

@@ -215,6 +215,8 @@ class RunConfig(BaseSettings):
     """Workspace: a folder or `s3://BUCKET/PREFIX`; holds `calls/` and `runs/`."""
     storage: StorageConfig = Field(default_factory=StorageConfig)
     """`[storage]`: `endpoint_url`, `region`, `profile` of `s3://`; see [Storage](#storage)."""
+    cluster: str | None = None
+    """Who works on shards: `local:N` for N processes here, `tcp://HOST:PORT` for a Dask scheduler's workers; None for this process."""
     style: str | None = None
     """Style sheet of all documents; None for `NAME.style.toml` beside each, else `style.toml` in its folder."""
     limit: int | None = Field(default=None, ge=1)
@@ -271,6 +273,8 @@ class RunConfig(BaseSettings):
         ]
         if odd:
             raise ValueError(f"the prices of {odd[0]} are in another currency than [prices]; a run adds them up; set one currency for all")
+        if self.cluster is not None:
+            check_cluster(self.cluster)
         if self.deadline is not None:
             parse_deadline(self.deadline, datetime.now(UTC))
         if self.max_cost is not None and all(self.find_prices(name).prices().is_empty for name in self.model):
@@ -329,6 +333,14 @@ def _find_problem(url: str) -> str | None:
     if any(mark in url for mark in "*?[#"):
         return "holds one of * ? [ #, which a listing or a URL takes for something else"
     return None if parts.netloc or parts.scheme != "s3" else "names no bucket"
+
+
+def check_cluster(address: str) -> None:
+    """Raises ValueError where it is no address of a cluster."""
+    if not re.fullmatch(r"local:[1-9]\d{0,3}|(tcp|tls|ucx|ws|wss)://[^\s/]+", address):
+        raise ValueError(
+            f"cluster={address!r} is no cluster; give local:N for N processes of this machine, or tcp://HOST:PORT of a Dask scheduler"
+        )
 
 
 def parse_deadline(text: str, now: datetime) -> datetime:

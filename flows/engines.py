@@ -54,6 +54,36 @@ class Limits:
     """Whether what killed the engine twice is among them."""
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ModelState:
+    """What a model's engines did so far, those of one process or of several together; goes from process to process."""
+
+    name: str
+    progress: Progress
+    load_seconds: float
+    held_seconds: float
+    """For which its engines were there: loading, computing and waiting."""
+    num_chunks: int
+    """Given to its feeds."""
+    num_read: int
+    """Of them, those that have had a first answer."""
+    num_further: int
+    """Questions beyond the first about each chunk."""
+    engine_build: str | None
+
+    def __add__(self, other: "ModelState") -> "ModelState":
+        return ModelState(
+            name=self.name,
+            progress=self.progress + other.progress,
+            load_seconds=self.load_seconds + other.load_seconds,
+            held_seconds=self.held_seconds + other.held_seconds,
+            num_chunks=self.num_chunks + other.num_chunks,
+            num_read=self.num_read + other.num_read,
+            num_further=self.num_further + other.num_further,
+            engine_build=self.engine_build or other.engine_build,
+        )
+
+
 @dataclass
 class HostedModel:
     """A model with its tokeniser now and its engine as soon as somebody feeds it."""
@@ -97,6 +127,20 @@ class HostedModel:
         return find_copy_form(self.model.folder)
 
     @property
+    def state(self) -> ModelState:
+        """What it did so far."""
+        return ModelState(
+            name=self.name,
+            progress=self.progress,
+            load_seconds=self.load_seconds,
+            held_seconds=self.limits.spending.held_seconds(self.name),
+            num_chunks=self.num_chunks,
+            num_read=self.num_read,
+            num_further=self.num_further,
+            engine_build=self.engine_build,
+        )
+
+    @property
     def num_read(self) -> int:
         """Chunks that have had a first answer so far."""
         return self._num_read_before + sum(job.num_read for job in list(self._jobs))
@@ -115,8 +159,13 @@ class HostedModel:
 
     @contextmanager
     def shard(self) -> Iterator[None]:
-        """Around a shard's questions: when it ends, the shard needs the engine no longer."""
+        """Around a shard's questions: when it ends, the shard needs the engine no longer.
+
+        What other workers have answered by then is known: of a shard that comes from one that died, all that it had stored.
+        """
         error: BaseException | None = None
+        if self._feed is not None:
+            self._feed.refresh()
         try:
             yield
         except BaseException as raised:
@@ -289,6 +338,16 @@ def _find_weights(config: ModelConfig) -> Model:
     check_drafts(config.engine_args)
     model = resolve_model(config.source, pin=find_pin(source_of(config.source)))
     return quantize_model(model) if config.quantization == "int8" else model
+
+
+def current_limits() -> Limits:
+    """What holds for the engines of this process."""
+    return _limits
+
+
+def list_hosted() -> list[HostedModel]:
+    """The models of this process."""
+    return list(_hosted.values())
 
 
 def abort_engines() -> None:

@@ -4,7 +4,7 @@ import logging
 import shlex
 import signal
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from contextvars import copy_context
@@ -14,7 +14,7 @@ from hashlib import sha256
 from importlib.metadata import version
 from pathlib import Path, PurePosixPath
 from types import FrameType
-from typing import Any, TextIO
+from typing import TYPE_CHECKING, Any, TextIO
 
 from rich.console import Console
 
@@ -27,16 +27,19 @@ from flows.config import LIMITS, ConfigError, RunConfig
 from flows.corpus import expand_inputs
 from flows.costs import write_ledger
 from flows.ends import End, find_end
-from flows.engines import HostedModel, abort_engines, close_engines, host_model
+from flows.engines import HostedModel, ModelState, host_model
 from flows.identity import fingerprint_run
 from flows.judge import MAX_ANSWER_TOKENS, PROMPT_TOKENS
-from flows.phases import Phase, measure_phases, reset_phases, timed
+from flows.phases import Phase, reset_phases, timed
 from flows.printable import printable
 from flows.progress import ProgressLine, measure_models
 from flows.quiet import stderr_to_file
 from flows.runs import ENGINE_LOG, PARTIAL, RUN_LOG, SUCCESS, Run, RunError, name_run
 from flows.server import prepare_prefect, start_server
 from flows.styles import StyleSheet, find_sheet, identify_styles
+
+if TYPE_CHECKING:
+    from flows.workers import Workers
 
 FLOW_VERSION = 3
 """Part of a run's name: raise it when the same inputs and settings give other tables."""
@@ -55,7 +58,7 @@ class InterruptedRun(KeyboardInterrupt):
 
 
 @contextmanager
-def stop_on_signals() -> Iterator[None]:
+def stop_on_signals(abort: Callable[[], None]) -> Iterator[None]:
     """SIGINT and SIGTERM end the run: jobs that wait for an engine are let go first, for nothing else would wake their threads.
 
     A second signal ends the process at once, also while an engine loads.
@@ -63,7 +66,7 @@ def stop_on_signals() -> Iterator[None]:
 
     def stop(signum: int, _frame: FrameType | None) -> None:
         signal.signal(signum, signal.SIG_DFL)
-        abort_engines()
+        abort()
         raise InterruptedRun(signum)
 
     before = {signum: signal.signal(signum, stop) for signum in (signal.SIGINT, signal.SIGTERM)}
@@ -174,7 +177,7 @@ def check_fits(plan: Plan, config: RunConfig) -> None:
 def fingerprint(flow: str, inputs: tuple[str, ...], hosted: tuple[HostedModel, ...], config: RunConfig, styles: list[str]) -> str:
     """64 hex digits over what decides the tables of a run; without inputs, over what it asks of them."""
     settings = config.model_dump(
-        mode="json", exclude={"out", "storage", "models", "model", "quantization", "calibration", "style", *LIMITS}
+        mode="json", exclude={"out", "storage", "models", "model", "quantization", "calibration", "style", "cluster", *LIMITS}
     )
     if config.calibration is not None:
         settings["calibration"] = sha256(path_of(config.calibration).read_bytes()).hexdigest()
@@ -211,40 +214,76 @@ def _execute(plan: Plan, config: RunConfig, command: list[str]) -> tuple[Run, En
     manifest = _manifest(plan, config, command, created) | {"executions": executions}
     run.write_manifest(manifest | {"state": "running"})
     prepare_prefect()
+    team = _find_workers(plan, config)
     with (
-        stop_on_signals(),
+        stop_on_signals(team.abort),
         stderr_to_file(run.log_dir / ENGINE_LOG) as terminal,
         warnings_to(terminal, run.log_dir / RUN_LOG),
-        ProgressLine(Console(file=terminal), plan.hosted, run, created),
+        ProgressLine(Console(file=terminal), team.look, run, created),
     ):
         server = start_server()
-        if plan.has_prose:
-            plan.hosted[0].start(is_eager=is_new)
         try:
+            if plan.has_prose:
+                team.start(server, is_eager=is_new)
             with timed(Phase.START):
-                # imported here: Prefect takes 2 s, which the engine's process and the server use
-                from flows.proofread import proofread
-
-                server.join()
-            # in a thread of its own: in the main thread Prefect would answer SIGTERM itself, by waiting for every task to end
-            with ThreadPoolExecutor(1, thread_name_prefix="flow") as thread:
-                # in our context: under a schedule's flow run it is a run within that one
-                counts = thread.submit(copy_context().run, proofread, plan.inputs, run.folder, config).result()
+                url = server.result()
+            counts = _run_flow(team, plan, config, url)
         except BaseException:
-            abort_engines()
+            team.abort()
             raise
         finally:
-            measured = measure_models(plan.hosted)
-            times = measure_time(plan.hosted, time.monotonic() - started)
-            close_engines()
+            states = team.look()
+            times = measure_time(states, time.monotonic() - started, team.phases())
+            team.close()
+    measured = measure_models(states)
     executions.append({"started_at": created.isoformat(), "wall_s": times["wall_s"], "models": measured})
-    end = find_end(counts, config, [model.progress for model in plan.hosted])
+    end = find_end(counts, config, [state.progress for state in states])
     write_ledger(run, [(model.name, model.prices) for model in plan.hosted], executions)
     manifest |= {"counts": counts, "time": times, "finished_at": datetime.now(UTC).isoformat(), "state": "done"}
-    manifest |= {"models": [_model_record(model) for model in plan.hosted], "exit_code": end.code, "end": end.reason}
+    manifest |= {
+        "models": [_model_record(model, state.engine_build) for model, state in zip(plan.hosted, states, strict=True)],
+        "exit_code": end.code,
+        "end": end.reason,
+    }
     run.write_manifest(manifest)
     run.finish(PARTIAL if counts["errors"] else SUCCESS)
     return run, end
+
+
+def _find_workers(plan: Plan, config: RunConfig) -> "Workers":
+    if config.cluster is None:
+        from flows.workers import ProcessWorkers
+
+        return ProcessWorkers(plan.hosted)
+    from flows.cluster import ClusterWorkers
+
+    return ClusterWorkers(config, plan.hosted)
+
+
+def _run_flow(team: "Workers", plan: Plan, config: RunConfig, prefect_url: str) -> dict[str, Any]:
+    """The counts of the flow's report; begun again where the workers were lost meanwhile and came back."""
+    with timed(Phase.START):
+        # imported here: Prefect takes 2 s, which the engine's process and the server use
+        from prefect.settings import PREFECT_API_URL, temporary_settings
+
+        from flows.proofread import proofread
+        from flows.workers import set_workers
+
+    set_workers(team)
+
+    def run_it() -> dict[str, Any]:
+        with temporary_settings({PREFECT_API_URL: prefect_url}):
+            return proofread.with_options(task_runner=team.task_runner())(plan.inputs, plan.run.folder, config)
+
+    while True:
+        try:
+            # in a thread of its own: in the main thread Prefect would answer SIGTERM itself, by waiting for every task to end
+            with ThreadPoolExecutor(1, thread_name_prefix="flow") as thread:
+                # in our context: under a schedule's flow run it is a run within that one
+                return thread.submit(copy_context().run, run_it).result()
+        except Exception as error:
+            if not team.recover(error):
+                raise
 
 
 def _read_executions(run: Run) -> list[dict[str, Any]]:
@@ -271,13 +310,13 @@ def _manifest(plan: Plan, config: RunConfig, command: list[str], created: dateti
         "inputs": list(plan.inputs),
         "config": config.model_dump(mode="json"),
         "styles": sorted({sheet.path for sheet in plan.sheets if sheet.path}),
-        "models": [_model_record(model) for model in plan.hosted],
+        "models": [_model_record(model, None) for model in plan.hosted],
         "versions": {name: version(name) for name in ("galley", "prefect", "pyarrow", "polars", "harper-py", "tokenizers")},
         "created_at": created.isoformat(),
     }
 
 
-def _model_record(hosted: HostedModel) -> dict[str, Any]:
+def _model_record(hosted: HostedModel, engine_build: str | None) -> dict[str, Any]:
     model = hosted.model
     return {
         "name": hosted.name,
@@ -285,14 +324,14 @@ def _model_record(hosted: HostedModel) -> dict[str, Any]:
         "weights_sha256": model.weights_sha256,
         "quantization": model.quantization,
         "protocol": hosted.config.protocol,
-        "engine": hosted.engine_build,
+        "engine": engine_build,
     }
 
 
-def measure_time(hosted: tuple[HostedModel, ...], wall_s: float) -> dict[str, Any]:
+def measure_time(states: Sequence[ModelState], wall_s: float, phases: Mapping[Phase, float]) -> dict[str, Any]:
     """What the models' engines did in so many seconds of a command; the manifest's `time`."""
-    load_s = sum(model.load_seconds for model in hosted)
-    progress = [model.progress for model in hosted]
+    load_s = sum(state.load_seconds for state in states)
+    progress = [state.progress for state in states]
     busy_s = sum(part.busy_seconds for part in progress)
     prompt_tokens, cached_tokens = sum(part.prompt_tokens for part in progress), sum(part.cached_tokens for part in progress)
     reusable_tokens = sum(part.reusable_tokens for part in progress)
@@ -312,5 +351,5 @@ def measure_time(hosted: tuple[HostedModel, ...], wall_s: float) -> dict[str, An
         "num_steps": steps.num,
         "feed_stall": round(steps.num_stalled / steps.num, 4) if steps.num else None,
         "cached_share": round(cached_tokens / prompt_tokens, 4) if prompt_tokens else 0.0,
-        "phases": {phase.value: round(seconds, 2) for phase, seconds in measure_phases().items()},
+        "phases": {phase.value: round(seconds, 2) for phase, seconds in phases.items()},
     }

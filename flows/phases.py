@@ -55,12 +55,8 @@ def measure_phases() -> dict[Phase, float]:
         return {phase: _seconds[phase] + (now - _started[phase] if _num_active[phase] else 0.0) for phase in Phase}
 
 
-def spent_times(models: Mapping[str, Mapping[str, Any]], phases: Mapping[str, float] | None = None) -> tuple[TimeSpent, ...]:
-    """Phases before engines, each model's engine as `measure_models` says, phases after them; what took hardly any is left out.
-
-    The phases are by default those of this process so far, without the writing that goes on.
-    """
-    phases = {phase: seconds for phase, seconds in measure_phases().items() if phase is not Phase.WRITE} if phases is None else phases
+def spent_times(models: Mapping[str, Mapping[str, Any]], phases: Mapping[str, float]) -> tuple[TimeSpent, ...]:
+    """Phases before engines, each model's engine as `measure_models` says, phases after them; what took hardly any is left out."""
     engines = [
         TimeSpent(what=f"{label}: {name}", seconds=measured[key])
         for name, measured in models.items()

@@ -4,7 +4,7 @@ to `progress.json`, for other processes."""
 import logging
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from datetime import UTC, datetime
 from types import TracebackType
 from typing import Any, Self
@@ -14,7 +14,7 @@ from rich.text import Text
 
 from chunkers.storage import StorageError
 from engine.feed import Progress
-from flows.engines import HostedModel
+from flows.engines import ModelState
 from flows.runs import Run
 
 logger = logging.getLogger(__name__)
@@ -25,17 +25,17 @@ MIN_ESTIMATE_S = 10.0
 """Of judging, before there is a rate to tell the time left from."""
 
 
-def measure_models(hosted: Sequence[HostedModel]) -> dict[str, dict[str, float | int]]:
+def measure_models(states: Iterable[ModelState]) -> dict[str, dict[str, float | int]]:
     """What each model took so far: its counts, and seconds of loading, work and waiting."""
-    return {model.name: _measure(model) for model in hosted}
+    return {state.name: _measure(state) for state in states}
 
 
-def _measure(hosted: HostedModel) -> dict[str, float | int]:
-    progress, held_s = hosted.progress, hosted.limits.spending.held_seconds(hosted.name)
+def _measure(state: ModelState) -> dict[str, float | int]:
+    progress = state.progress
     return {
-        "load_s": round(hosted.load_seconds, 3),
+        "load_s": round(state.load_seconds, 3),
         "busy_s": round(progress.busy_seconds, 3),
-        "idle_s": round(max(0.0, held_s - hosted.load_seconds - progress.busy_seconds), 3),
+        "idle_s": round(max(0.0, state.held_seconds - state.load_seconds - progress.busy_seconds), 3),
         "num_calls": progress.num_answered,
         "num_stored": progress.num_stored,
         "num_failed": progress.num_failed,
@@ -77,8 +77,9 @@ class SaidLine:
 class ProgressLine:
     """Says how far the models have come until closed."""
 
-    def __init__(self, console: Console, hosted: Sequence[HostedModel], run: Run, started_at: datetime) -> None:
-        self._hosted, self._run_folder = hosted, run
+    def __init__(self, console: Console, look: Callable[[], Sequence[ModelState]], run: Run, started_at: datetime) -> None:
+        """`look` tells what the models did so far, in the order in which they are asked."""
+        self._look, self._run_folder = look, run
         self._started, self._started_at = time.monotonic(), started_at
         self._said_at = self._written_at = 0.0
         self._judging_since: dict[str, float] = {}
@@ -116,25 +117,25 @@ class ProgressLine:
             "updated_at": datetime.now(UTC).isoformat(),
             "wall_s": round(time.monotonic() - self._started, 2),
             "line": self._line(),
-            "models": measure_models(self._hosted),
+            "models": measure_models(self._look()),
         }
 
     def _line(self) -> str:
         seconds = time.monotonic() - self._started
         elapsed = format_minutes(seconds)
-        for hosted in reversed(self._hosted):
-            progress = hosted.progress
+        for state in reversed(self._look()):
+            progress = state.progress
             if not progress.num_answered:
                 continue
-            seconds_judging = time.monotonic() - self._judging_since.setdefault(hosted.name, time.monotonic())
-            num_read = hosted.num_read
+            seconds_judging = time.monotonic() - self._judging_since.setdefault(state.name, time.monotonic())
+            num_read = state.num_read
             failed = f" · {progress.num_failed:,} failed" if progress.num_failed else ""
             failed += f" · {progress.num_skipped:,} not asked" if progress.num_skipped else ""
-            chunks = f"{num_read:,} of {hosted.num_chunks:,} chunks read"
-            share = progress.num_answered / expect_calls(num_read, hosted.num_chunks, hosted.num_further)
+            chunks = f"{num_read:,} of {state.num_chunks:,} chunks read"
+            share = progress.num_answered / expect_calls(num_read, state.num_chunks, state.num_further)
             left = describe_left(seconds_judging, share)
             counts = f"{chunks} · {progress.num_answered:,} calls · {describe_rate(progress)}{failed}"
-            return f"{elapsed}  {hosted.name}: {share:.0%} · {counts}{f' · {left}' if left else ''}"
+            return f"{elapsed}  {state.name}: {share:.0%} · {counts}{f' · {left}' if left else ''}"
         return f"{elapsed}  the engine loads, documents are read"
 
 

@@ -3,6 +3,9 @@
 import logging
 import os
 import threading
+from concurrent.futures import Future
+
+from engine.protocol import EngineError
 
 logger = logging.getLogger(__name__)
 
@@ -24,17 +27,26 @@ def prepare_prefect() -> None:
         os.environ.setdefault(key, value)
 
 
-def start_server() -> threading.Thread:
-    """Begin to start Prefect's temporary server, unless a server is configured; join the thread before the first flow."""
-    thread = threading.Thread(target=_start, name="prefect-server", daemon=True)
-    thread.start()
-    return thread
+def start_server() -> "Future[str]":
+    """Begin to start Prefect's temporary server, unless a server is configured; the server's address, to be waited for before a flow."""
+    url: Future[str] = Future()
+    threading.Thread(target=_start, args=(url,), name="prefect-server", daemon=True).start()
+    return url
 
 
-def _start() -> None:
-    from prefect.server.api.server import SubprocessASGIServer
-    from prefect.settings import get_current_settings
+def _start(url: "Future[str]") -> None:
+    try:
+        from prefect.server.api.server import SubprocessASGIServer
+        from prefect.settings import get_current_settings
 
-    settings = get_current_settings()
-    if settings.api.url is None:
-        SubprocessASGIServer().start(timeout=settings.server.ephemeral.startup_timeout_seconds)
+        settings = get_current_settings()
+        if settings.api.url is None:
+            server = SubprocessASGIServer()
+            server.start(timeout=settings.server.ephemeral.startup_timeout_seconds)
+            url.set_result(server.api_url)
+        else:
+            url.set_result(settings.api.url)
+    except BaseException as error:  # noqa: BLE001 - handed to who waits
+        url.set_exception(
+            EngineError(f"Prefect's server did not start: {error}. Start one with `prefect server start` and set PREFECT_API_URL.")
+        )
