@@ -71,7 +71,7 @@ def run_batch(command: BatchCommand, config: RunConfig, say: Callable[[str], Non
     Raises ConfigError, ModelError, LineFileError, BatchFileError, InvalidLinesError and OSError before anything is computed. What ends it
     early after that is a StoppedBatchError, and leaves what there is under `NAME.partial`, and every answer in the call store.
     """
-    with stop_on_signals():
+    with stop_on_signals(abort_engines):
         return _run_batch(command, config, say)
 
 

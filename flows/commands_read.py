@@ -168,7 +168,7 @@ def sql(
         fail('one run, or all: flows sql RUN "QUERY", or flows sql --all "QUERY".')
     try:
         if query is None:
-            workspace = Path(config_from(out=out).out).absolute()
+            workspace = path_of(config_from(out=out).out).absolute()
             if not list_runs(workspace):
                 fail(f"No runs in {workspace / 'runs'}. Start one with: flows run proofread FILE.md; or name their workspace: -o FOLDER.")
             ask_workspace(workspace, lambda views: print_rows(views.execute(run_name), output_format, sys.stdout))
