@@ -1,6 +1,7 @@
 """One run of a schedule: what is new goes through `flows run`'s own steps in a process that Prefect starts, and ends as a Prefect state."""
 
 import os
+import re
 import socket
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
@@ -30,7 +31,7 @@ from flows.errors import ErrorRow
 from flows.execute import InterruptedRun, NothingToDoError, check_fits, execute_run, fingerprint, plan_run
 from flows.printable import printable
 from flows.published import publish_run
-from flows.runs import Run, RunError
+from flows.runs import ENGINE_LOG, Run, RunError
 
 Settings = dict[str, Any]
 """Flags of `flows serve` that are settings, by their names in flows.toml."""
@@ -55,6 +56,7 @@ def proofread_new(name: str, inputs: list[str], folder: str, settings: Settings)
 def _cover_new(name: str, inputs: list[str], config: RunConfig, settings: Settings) -> State[Any]:
     limit_engines(Limits(spending=Spending(config.budget(datetime.now(UTC)))))
     hosted = tuple(host_model(model, config) for model in config.model)
+    # without style sheets: a document's own is part of what it is known by, so that a changed one makes its documents new, and no others
     settings_key = fingerprint("proofread", (), hosted, config, [])
     new = Coverage.of(name, config, settings_key).find_new(inputs)
     if not new.rows:
@@ -80,7 +82,7 @@ def _proofread(name: str, inputs: list[str], new: NewInputs, coverage: Coverage,
         # what is finished is kept, and covered by nothing: the next run goes on from there
         raise TerminationSignal(error.signum) from error
     except (DocumentError, EngineError, OSError, ShardError) as error:
-        words = f"The engine's own words are in {plan.run.folder / 'engine.log'}."
+        words = f"The engine's own words are in {plan.run.log_dir / ENGINE_LOG}."
         return Crashed(message=f"{error}\n{words} Finished calls are kept; the next run goes on from there.")
     errors = read_shard(str(run.folder / "errors.parquet"), ErrorRow)
     num_covered = coverage.cover(new, run, end.code, errors)
@@ -106,11 +108,11 @@ def _tell(state: State[Any]) -> State[Any]:
 
 @contextmanager
 def _engine_slot(config: RunConfig) -> Iterator[None]:
-    """Hold this machine's engines; waits while another schedule's run has them. A run that asks servers alone waits for nobody."""
+    """Hold the engines of this machine or cluster; waits while another schedule's run has them, unless only servers are asked."""
     if all(config.find_model(model).engine == "endpoint" for model in config.model):
         yield
         return
-    name = slot_name()
+    name = slot_name(config.cluster)
     with get_client(sync_client=True) as client:
         try:
             client.read_global_concurrency_limit_by_name(name)  # a person may have set another limit: it stands
@@ -121,9 +123,10 @@ def _engine_slot(config: RunConfig) -> Iterator[None]:
         yield
 
 
-def slot_name() -> str:
-    """Prefect's global concurrency limit for the engines of this machine."""
-    return f"galley-engines-{socket.gethostname()}"
+def slot_name(cluster: str | None) -> str:
+    """Prefect's global concurrency limit for the engines of this machine, or of a cluster, which other machines' schedules may ask too."""
+    where = socket.gethostname() if cluster is None or cluster.startswith("local:") else cluster
+    return f"galley-engines-{re.sub(r'[^A-Za-z0-9.]+', '-', where)}"
 
 
 def command_of(paths: Sequence[str], settings: Settings) -> list[str]:
