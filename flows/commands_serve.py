@@ -1,6 +1,8 @@
 """The commands that work by a schedule, and that look whether this machine can: serve, doctor."""
 
+import json
 import re
+from dataclasses import asdict
 from typing import Annotated, Any
 
 import typer
@@ -84,6 +86,32 @@ def serve(
         fail(str(error))
     except ServerLostError as error:
         fail(str(error), 5)
+
+
+@app.command()
+def doctor(
+    inputs: Annotated[list[str] | None, typer.Argument(metavar="[INPUT]…", help="Files or patterns that shall be reachable too.")] = None,
+    model: ModelOption = None,
+    out: OutOption = None,
+    engine: Annotated[bool, typer.Option("--engine", help="Load each model's engine too, and ask it for a word.")] = False,
+    is_json: Annotated[bool, typer.Option("--json", help="One JSON object.")] = False,
+) -> None:
+    """Whether this machine, its services and stores are as runs need them, and what to do where not; exit code 2 where something fails."""
+    from flows.checkup import Check, Health
+    from flows.doctor import examine
+
+    checks: list[Check] = []
+    for check in examine(config_from(model=tuple(model or ()), out=out), inputs or (), is_engine=engine):
+        checks.append(check)
+        if not is_json:
+            typer.echo(f"{check.health.value:<4}  {check.subject:<9}  {printable(check.met)}")
+            if check.advice:
+                typer.echo(f"{'':17}{printable(check.advice)}")
+    worst = max(checks, key=lambda check: list(Health).index(check.health)).health
+    if is_json:
+        typer.echo(json.dumps({"health": worst, "checks": [asdict(check) for check in checks]}, indent=2, ensure_ascii=False))
+    if worst is Health.FAIL:
+        raise typer.Exit(2)
 
 
 def _seconds(interval: str) -> float:

@@ -60,7 +60,10 @@ def _cover_new(name: str, inputs: list[str], config: RunConfig, settings: Settin
     settings_key = fingerprint("proofread", (), hosted, config, [])
     new = Coverage.of(name, config, settings_key).find_new(inputs)
     if not new.rows:
-        return Completed(message=f"Nothing new: {new.num_known:,} documents are covered. No engine was loaded.")
+        is_one = new.num_known == 1
+        return Completed(
+            message=f"Nothing new: {_number(new.num_known, 'document')} {'is' if is_one else 'are'} covered. No engine was loaded."
+        )
     with _engine_slot(config):
         coverage = Coverage.of(name, config, settings_key)
         new = coverage.find_new(inputs)  # once more: while it waited, files may have come or changed
@@ -92,7 +95,8 @@ def _proofread(name: str, inputs: list[str], new: NewInputs, coverage: Coverage,
 
 def _state_of(end: End, run: Run, num_covered: int, num_new: int) -> State[Any]:
     counts = run.read_manifest()["counts"]
-    found = f"{counts['documents']:,} new or changed documents, {counts['words']:,} words: {counts['findings']:,} findings in {run.folder}."
+    documents = _number(counts["documents"], "new or changed document")
+    found = f"{documents}, {_number(counts['words'], 'word')}: {_number(counts['findings'], 'finding')} in {run.folder}."
     reason = f"{end.reason} " if end.reason else ""
     if end.code in (ExitCode.DONE, ExitCode.FINDINGS):
         return Completed(message=f"{reason}{found}")
@@ -100,10 +104,18 @@ def _state_of(end: End, run: Run, num_covered: int, num_new: int) -> State[Any]:
     return Failed(message=f"{reason}{found}{left}")
 
 
+def _number(count: int, noun: str) -> str:
+    return f"{count:,} {noun}" if count == 1 else f"{count:,} {noun}s"
+
+
 def _tell(state: State[Any]) -> State[Any]:
     """Say in the terminal of `flows serve` how a run ended."""
-    typer.echo(f"{datetime.now().astimezone():%Y-%m-%d %H:%M:%S}  {printable(state.message or '')}")
+    _say(state.message or "")
     return state
+
+
+def _say(line: str) -> None:
+    typer.echo(f"{datetime.now().astimezone():%Y-%m-%d %H:%M:%S}  {printable(line)}")
 
 
 @contextmanager
@@ -115,10 +127,13 @@ def _engine_slot(config: RunConfig) -> Iterator[None]:
     name = slot_name(config.cluster)
     with get_client(sync_client=True) as client:
         try:
-            client.read_global_concurrency_limit_by_name(name)  # a person may have set another limit: it stands
+            slot = client.read_global_concurrency_limit_by_name(name)  # a person may have set another limit: it stands
         except ObjectNotFound:
             with suppress(ObjectAlreadyExists):
                 client.create_global_concurrency_limit(GlobalConcurrencyLimitCreate(name=name, limit=1))
+        else:
+            if slot.active_slots >= slot.limit:
+                _say(f"Another run has the engines ({name}); this one waits for them.")
     with concurrency(name, strict=True):
         yield
 
