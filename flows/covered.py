@@ -5,6 +5,7 @@ that a file that was only moved is not new.
 """
 
 from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -13,11 +14,11 @@ import fsspec  # type: ignore[import-untyped]
 import pyarrow as pa
 
 from chunkers.paths import is_url, is_web, path_of
-from chunkers.records import DocumentError, hash_id, table_schema
+from chunkers.records import hash_id, table_schema
 from chunkers.shards import read_shard, write_shard
 from chunkers.storage import StorageError
 from flows.config import RunConfig
-from flows.corpus import expand_inputs, read_rows
+from flows.corpus import NothingFitsError, expand_inputs, read_rows
 from flows.ends import ExitCode
 from flows.errors import ErrorRow
 from flows.identity import UNREADABLE, canonical_json, digest_input
@@ -26,7 +27,6 @@ from flows.styles import find_sheet, identify_styles
 
 FOLDER = "served"
 """Of a workspace: the tables of its schedules."""
-_WILDCARDS = frozenset("*?[")
 
 COVERED = table_schema(
     "covered", [("path", pa.string()), ("stamp", pa.string()), ("doc_id", pa.string()), ("key", pa.string()), ("run", pa.string())]
@@ -128,11 +128,8 @@ class Coverage:
 def _expand(patterns: Iterable[str]) -> list[str]:
     found: dict[str, None] = {}
     for pattern in patterns:
-        try:
+        with suppress(NothingFitsError):
             found |= dict.fromkeys(expand_inputs([pattern]))
-        except DocumentError:
-            if not _WILDCARDS & set(pattern):
-                raise
     return list(found)
 
 

@@ -20,7 +20,7 @@ from engine.cache import default_cache_dir
 from engine.fit import GIB
 from flows.checkup import Check, fail, fail_by, ok, warn
 from flows.config import RunConfig
-from flows.corpus import expand_inputs
+from flows.corpus import NothingFitsError, expand_inputs
 from flows.hardware import check_hardware
 
 MAX_ANSWER_S = 10.0
@@ -147,9 +147,9 @@ def _check_input(pattern: str) -> Check:
         found = expand_inputs([pattern])
         with fsspec.open(found[0], "rb") as file:
             file.read(1)
-    except DocumentError as error:
+    except NothingFitsError as error:
         return warn("input", str(error).rpartition("; ")[0], "check the pattern, or put a file there; a schedule waits for one")
-    except (OSError, ImportError, ValueError) as error:
+    except (DocumentError, OSError, ImportError, ValueError) as error:
         return fail("input", f"{pattern}: {error}", "check its name, and that you may read it")
     return ok("input", f"{pattern}: {len(found):,} {'file' if len(found) == 1 else 'files'}, and the first can be read")
 
