@@ -26,6 +26,8 @@ from chunkers.storage import StorageError
 Row = TypeVar("Row")
 Convert = Callable[[Any], Any]
 
+MAX_SHARD_TOKENS = 200_000
+"""Of the chunks in one shard, where nothing else is asked for: half a minute of work for a fast engine."""
 BATCH_ROWS = 8192
 """Rows in memory at once, and in one row group."""
 

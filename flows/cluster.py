@@ -17,7 +17,9 @@ from dataclasses import dataclass
 from decimal import Decimal
 from functools import cached_property, reduce
 from operator import add
+from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import dask
 from dask.distributed import Client, Nanny, Scheduler, SpecCluster, WorkerPlugin
@@ -25,8 +27,9 @@ from distributed.client import FutureCancelledError
 from distributed.comm.core import CommClosedError
 from prefect.futures import PrefectFuture
 from prefect.task_runners import TaskRunner
-from prefect_dask import DaskTaskRunner
+from prefect_dask import DaskTaskRunner  # type: ignore[attr-defined]
 
+from chunkers.paths import AnyPath
 from engine.budget import Budget, Spending
 from engine.device import list_gpus
 from engine.protocol import EngineError
@@ -44,19 +47,21 @@ from flows.engines import (
     list_hosted,
 )
 from flows.phases import Phase, measure_phases, reset_phases
+from flows.runs import Run
 from flows.workers import MAX_SHARDS_AT_ONCE
 
 logger = logging.getLogger(__name__)
 
 LOOK_S = 1.0
 """Between two looks at what the workers did; a limit of money or engine-hours is passed by as much."""
-MAX_CONNECT_S = 30.0
+MAX_CONNECT_S = 15.0
 MAX_AWAY_S = 600.0
 """How long a scheduler that went away is waited for."""
 MAX_DEATHS = 10
 """Of workers, at the same shard, before it counts as what kills them."""
 GPU = "GPU"
 """The Dask resource of a worker that owns a GPU: `dask worker --resources GPU=1`."""
+_LOOPBACK = ("127.0.0.1", "localhost", "::1")
 _LOCAL = re.compile(r"local:(\d+)")
 
 
@@ -83,11 +88,15 @@ class RunOnWorker(WorkerPlugin):
     def __init__(self, config: RunConfig, budget: Budget, retried: frozenset[Outcome], *, retries_killers: bool, is_eager: bool) -> None:
         self._config, self._budget, self._retried = config, budget, retried
         self._retries_killers, self._is_eager = retries_killers, is_eager
+        self._cwd = Path.cwd()
 
     def setup(self, worker: Any) -> None:
         """Called in the worker's event loop, which must not wait for an engine."""
         close_engines()
         reset_phases()
+        self._config.storage.use()
+        with suppress(OSError):
+            os.chdir(self._cwd)  # what is named from there is named so here; where there is no such folder, only URLs and names are known
         # money and hours are added up over all workers where the run was started
         spending = Spending(Budget(deadline=self._budget.deadline))
         limit_engines(Limits(spending=spending, retried=self._retried, retries_killers=self._retries_killers))
@@ -115,6 +124,10 @@ def _report() -> Report:
     )
 
 
+def _sees(manifest: AnyPath) -> bool:
+    return manifest.exists()
+
+
 def _end_budget(reason: str) -> None:
     current_limits().spending.end(reason)
 
@@ -135,8 +148,9 @@ def _close() -> Report:
 class ClusterWorkers:
     """The workers of the cluster that a run's settings name."""
 
-    def __init__(self, config: RunConfig, hosted: Sequence[HostedModel]) -> None:
+    def __init__(self, config: RunConfig, hosted: Sequence[HostedModel], run: Run) -> None:
         self._config, self._names, self._limits = config, [model.name for model in hosted], current_limits()
+        self._manifest = run.manifest_path
         self._empty = {model.name: model.state for model in hosted}
         self._reports: dict[tuple[str, int], Report] = {}
         self._reports_lock = threading.Lock()
@@ -147,7 +161,7 @@ class ClusterWorkers:
 
     def task_runner(self) -> "TaskRunner[Any]":
         """As the protocol says."""
-        return DaskTaskRunner(address=self._connected.scheduler.address)
+        return DaskTaskRunner(address=self._connected.scheduler.address)  # type: ignore[union-attr]
 
     @property
     def _connected(self) -> Client:
@@ -158,7 +172,7 @@ class ClusterWorkers:
     def place(self, index: int, *, at_engine: bool = False) -> AbstractContextManager[Any]:
         """As the protocol says; where workers own GPUs, the tasks that need an engine go to them alone."""
         resources = {"resources": {GPU: 1 / MAX_SHARDS_AT_ONCE}} if at_engine and self._has_gpus else {}
-        return dask.annotate(priority=-index, **resources)  # type: ignore[no-any-return]
+        return dask.annotate(priority=-index, **resources)  # type: ignore[attr-defined, no-any-return]
 
     @cached_property
     def _has_gpus(self) -> bool:
@@ -178,13 +192,29 @@ class ClusterWorkers:
             RunOnWorker(self._config, limits.spending.budget, limits.retried, retries_killers=limits.retries_killers, is_eager=is_eager)
         )
         for name in ("chunkers", "engine", "postprocess", "flows"):
-            client.forward_logging(name, logging.WARNING)
+            client.forward_logging(name, logging.WARNING)  # type: ignore[no-untyped-call]
         try:
             client.wait_for_workers(1, timeout=MAX_CONNECT_S)
         except TimeoutError as error:
             raise ClusterError(
                 f"--cluster {address}: the scheduler has no worker. They work on the shards; start some with `dask worker {address}`."
             ) from error
+        self._check_reach(client, prefect_url)
+
+    def _check_reach(self, client: Client, prefect_url: str | None) -> None:
+        """Raise ClusterError where a worker cannot see the run, or not ask Prefect's server."""
+        if blind := sorted(worker for worker, sees in client.run(_sees, self._manifest).items() if not sees):
+            raise ClusterError(
+                f"--cluster {self._config.cluster}: {len(blind)} workers, {blind[0]} the first, do not see {self._manifest}. Workers take "
+                "shards from the workspace and write there; put it where all can reach it: -o s3://BUCKET/PREFIX, or a shared disk."
+            )
+        hosts = {str(urlsplit(address).hostname) for address in client.scheduler_info(n_workers=-1)["workers"]}
+        away = sorted(host for host in hosts if not _is_here(host))
+        if away and prefect_url is not None and urlsplit(prefect_url).hostname in _LOOPBACK:
+            raise ClusterError(
+                f"--cluster {self._config.cluster}: the worker on {away[0]} cannot ask Prefect's server at {prefect_url}, which answers "
+                "this machine alone. Start one that all can reach, `prefect server start --host 0.0.0.0`, and set PREFECT_API_URL to it."
+            )
 
     def recover(self, error: BaseException) -> bool:
         """As the protocol says: a scheduler that is started again knows nothing; what was answered is in the call store."""
@@ -274,7 +304,7 @@ def connect(address: str, prefect_url: str | None = None) -> Iterator[Client]:
     local = _LOCAL.fullmatch(address)
     if local is None:
         try:
-            client = Client(address, timeout=MAX_CONNECT_S, set_as_default=False)
+            client = Client(address, timeout=MAX_CONNECT_S, set_as_default=False)  # type: ignore[no-untyped-call]
         except (OSError, TimeoutError, ValueError) as error:
             raise ClusterError(
                 f"--cluster {address}: no Dask scheduler answers there within {MAX_CONNECT_S:.0f} s ({error}). Start one with "
@@ -286,10 +316,19 @@ def connect(address: str, prefect_url: str | None = None) -> Iterator[Client]:
     options = {"allowed-failures": MAX_DEATHS}
     with (
         dask.config.set({f"distributed.scheduler.{name}": value for name, value in options.items()}),
-        SpecCluster(workers=_local_workers(int(local[1]), prefect_url), scheduler=_SCHEDULER, silence_logs=logging.ERROR) as cluster,
-        Client(cluster, set_as_default=False) as client,
+        SpecCluster(workers=_local_workers(int(local[1]), prefect_url), scheduler=_SCHEDULER, silence_logs=logging.ERROR) as cluster,  # type: ignore[no-untyped-call]
+        Client(cluster, set_as_default=False) as client,  # type: ignore[no-untyped-call]
     ):
         yield client
+
+
+def _is_here(host: str) -> bool:
+    """Whether it is an address of this machine: only those can be listened at."""
+    try:
+        with socket.create_server((host, 0)):
+            return True
+    except OSError:
+        return False
 
 
 _SCHEDULER = {"cls": Scheduler, "options": {"dashboard": False, "host": "127.0.0.1", "port": 0}}

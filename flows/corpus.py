@@ -12,7 +12,7 @@ from chunkers.passages import apply_style
 from chunkers.paths import AnyPath, ObjectPath, is_url, is_web, path_of
 from chunkers.readers import parse_document, read_document
 from chunkers.records import CHUNKS, DOCUMENTS, Chunk, Document, DocumentError
-from chunkers.shards import read_shard, write_shard
+from chunkers.shards import MAX_SHARD_TOKENS, read_shard, write_shard
 from chunkers.storage import StorageError
 from chunkers.tokens import Tokenizer
 from chunkers.windows import block_texts, window_document
@@ -21,9 +21,6 @@ from flows.styles import StyleBook, find_sheet, read_styles, style_of
 from postprocess.assemble import rebuild_text
 
 logger = logging.getLogger(__name__)
-
-MAX_SHARD_TOKENS = 200_000
-"""A shard is closed once it holds this many; a document is never parted."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -105,15 +102,22 @@ def _exists(path: str) -> bool:
 
 
 def build_corpus(
-    inputs: Iterable[str], folder: AnyPath, tokenizer: Tokenizer, *, max_tokens: int, max_context_tokens: int, style_path: str | None = None
+    inputs: Iterable[str],
+    folder: AnyPath,
+    tokenizer: Tokenizer,
+    *,
+    max_tokens: int,
+    max_context_tokens: int,
+    max_shard_tokens: int = MAX_SHARD_TOKENS,
+    style_path: str | None = None,
 ) -> Corpus:
     """Read every input once and write its chunks; an input that cannot be read is reported and the others go on.
 
-    Shards are in the order of inputs and hold whole documents; two inputs with the same bytes are one document. Style sheets do not decide
-    where a document is cut. Raises ConfigError for one that cannot be used.
+    Shards are in the order of inputs and hold whole documents: one is closed once it has `max_shard_tokens`. Two inputs with the same
+    bytes are one document. Style sheets do not decide where a document is cut. Raises ConfigError for one that cannot be used.
     """
     styles = StyleBook(style_path)
-    writer = _ShardWriter(folder / "chunks")
+    writer = _ShardWriter(folder / "chunks", max_shard_tokens)
     rows: dict[str, DocumentRow] = {}
     unread: list[Unread] = []
     for path in inputs:
@@ -149,15 +153,15 @@ def build_corpus(
 
 
 class _ShardWriter:
-    def __init__(self, folder: AnyPath) -> None:
+    def __init__(self, folder: AnyPath, max_tokens: int) -> None:
         self.paths: list[AnyPath] = []
         self.num_prose_chunks: list[int] = []
-        self._folder, self._chunks, self._num_tokens = folder, list[Chunk](), 0
+        self._folder, self._max_tokens, self._chunks, self._num_tokens = folder, max_tokens, list[Chunk](), 0
 
     def add(self, chunks: list[Chunk]) -> None:
         self._chunks += chunks
         self._num_tokens += sum(chunk.num_tokens for chunk in chunks)
-        if self._num_tokens >= MAX_SHARD_TOKENS:
+        if self._num_tokens >= self._max_tokens:
             self.close()
 
     def close(self) -> None:

@@ -257,7 +257,7 @@ def _find_workers(plan: Plan, config: RunConfig) -> "Workers":
         return ProcessWorkers(plan.hosted)
     from flows.cluster import ClusterWorkers
 
-    return ClusterWorkers(config, plan.hosted)
+    return ClusterWorkers(config, plan.hosted, plan.run)
 
 
 def _run_flow(team: "Workers", plan: Plan, config: RunConfig, prefect_url: str) -> dict[str, Any]:

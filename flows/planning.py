@@ -84,6 +84,7 @@ def plan_calls(plan: Plan, config: RunConfig) -> RunPlan:
                 plan.hosted[0].tokenizer,
                 max_tokens=config.max_tokens,
                 max_context_tokens=config.max_context_tokens,
+                max_shard_tokens=config.max_shard_tokens,
                 style_path=config.style,
             )
             candidates: dict[AnyPath, AnyPath] = {shard: Path(folder) / "candidates" / shard.name for shard in corpus.shard_paths}

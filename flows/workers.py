@@ -66,7 +66,7 @@ class ProcessWorkers:
 
     def task_runner(self) -> "TaskRunner[Any]":
         """As the protocol says."""
-        return ThreadPoolTaskRunner(max_workers=MAX_SHARDS_AT_ONCE)  # type: ignore[no-untyped-call]
+        return ThreadPoolTaskRunner(max_workers=MAX_SHARDS_AT_ONCE)
 
     def place(self, index: int, *, at_engine: bool = False) -> AbstractContextManager[Any]:
         """As the protocol says: threads take tasks in the order of their submission."""
