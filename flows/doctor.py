@@ -22,6 +22,7 @@ from flows.checkup import Check, fail, fail_by, ok, warn
 from flows.config import RunConfig
 from flows.corpus import NothingFitsError, expand_inputs
 from flows.hardware import check_hardware
+from flows.server import find_prefect_url
 
 MAX_ANSWER_S = 10.0
 FEW_BYTES, SCARCE_BYTES = GIB // 2, 5 * GIB
@@ -73,12 +74,7 @@ def _check_disks(config: RunConfig) -> Iterator[Check]:
 
 def check_prefect() -> Iterator[Check]:
     """The server that is set, or what is done without one."""
-    from flows.server import prepare_prefect
-
-    prepare_prefect()
-    from prefect.settings import get_current_settings
-
-    url = get_current_settings().api.url
+    url = find_prefect_url()
     installed = importlib.metadata.version("prefect")
     if url is None:
         yield ok("prefect", f"{installed}; PREFECT_API_URL is not set: each run starts a server of its own, which ends with it")

@@ -51,6 +51,9 @@ def proofread_new(name: str, inputs: list[str], folder: str, settings: Settings)
         return _tell(_cover_new(name, inputs, load_config(**settings), settings))
     except (ConfigError, DocumentError, ModelError, NothingToDoError, OSError, RunError) as error:
         return _tell(Failed(message=str(error)))
+    except Exception as error:
+        _say(f"The run broke off: {type(error).__name__}: {error}. Its page in Prefect has the rest.")
+        raise
 
 
 def _cover_new(name: str, inputs: list[str], config: RunConfig, settings: Settings) -> State[Any]:

@@ -27,6 +27,14 @@ def prepare_prefect() -> None:
         os.environ.setdefault(key, value)
 
 
+def find_prefect_url() -> str | None:
+    """The address of the API of the server that is set, by PREFECT_API_URL or a profile of Prefect's; None for none."""
+    prepare_prefect()
+    from prefect.settings import get_current_settings
+
+    return get_current_settings().api.url
+
+
 def start_server() -> "Future[str]":
     """Begin to start Prefect's temporary server, unless a server is configured; the server's address, to be waited for before a flow."""
     url: Future[str] = Future()

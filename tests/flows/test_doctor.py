@@ -81,12 +81,6 @@ def folder_doctor(folder: Folder, **environment: str) -> "subprocess.CompletedPr
     return subprocess.run(command, cwd=folder.path, env=os.environ | environment, capture_output=True, text=True, timeout=120, check=False)
 
 
-@pytest.mark.skipif(os.geteuid() == 0, reason="root may write everywhere")
-def test_a_folder_that_cannot_be_written_is_named_here(folder: Folder) -> None:
-    folder.path.chmod(0o500)
-    assert "cannot be written" in examine(code=2)["disk"][0][1]
-
-
 def test_a_workspace_below_a_file_cannot_be_written(folder: Folder) -> None:
     (folder.path / "file").write_bytes(b"")
     health, met, advice = examine("-o", "file/out", code=2)["disk"][0]

@@ -96,14 +96,14 @@ def run_of(folder: Folder, path: str) -> Run:
 def test_each_run_takes_what_is_new_waits_for_the_engines_and_leaves_its_report(folder: Folder, name: str) -> None:
     api = Api(folder.prefect_url)
     write(folder, "first.md", "This is an other text.")
-    with serving(folder, "--interval", "2s", "--name", name) as served:
-        served.await_line("1 new or changed document, 6 words")
+    with serving(folder, "--interval", "3s", "--name", name) as served:
+        served.await_line("1 new or changed document, ")
         assert run_of(folder, "in/first.md").state == "done"
         with api.hold(slot_name(None)):
             write(folder, "second.md", "And this is an other text, which came in the night.")
             served.await_line("Another run has the engines")
             assert len(list_runs(folder.path / "out")) == 1, "it waits"
-        served.await_line("1 new or changed document, 12 words")
+        served.await_line("1 new or changed document, ", times=2)
         served.await_line("Nothing new: 2 documents are covered")
         process = served.process
         process.send_signal(signal.SIGTERM)
