@@ -5,6 +5,7 @@ that a file that was only moved is not new.
 """
 
 from collections.abc import Iterable, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import cached_property
@@ -25,6 +26,8 @@ from flows.identity import UNREADABLE, canonical_json, digest_input
 from flows.runs import Run
 from flows.styles import find_sheet, identify_styles
 
+MAX_AT_ONCE = 16
+"""Inputs that are looked at at the same time: in a store each takes some requests, whose time is nearly all spent in waiting."""
 FOLDER = "served"
 """Of a workspace: the tables of its schedules."""
 
@@ -88,13 +91,10 @@ class Coverage:
         Raises DocumentError, ConfigError for a style sheet that cannot be used, and StorageError where a store cannot be asked.
         """
         known = {row.key for row in self.rows.values()}
-        new, seen = [], set[str]()
-        for path in _expand(patterns):
-            row = self._row(path)
-            seen.add(path)
-            if row.key not in known:
-                new.append(row)
-        return NewInputs(rows=tuple(new), num_known=len(seen) - len(new))
+        with ThreadPoolExecutor(MAX_AT_ONCE, thread_name_prefix="covered") as threads:
+            rows = list(threads.map(self._row, _expand(patterns)))
+        new = tuple(row for row in rows if row.key not in known)
+        return NewInputs(rows=new, num_known=len(rows) - len(new))
 
     def _row(self, path: str) -> CoveredRow:
         before, stamp = self.rows.get(path), _stamp(path)

@@ -1,13 +1,11 @@
 """`flows doctor`: whether this machine, its services and its stores are as runs need them. Looks, and leaves nothing behind."""
 
 import importlib.metadata
-import json
 import os
 import platform
 import shutil
 import tempfile
 import time
-import urllib.request
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from uuid import uuid4
@@ -22,9 +20,8 @@ from flows.checkup import Check, fail, fail_by, ok, warn
 from flows.config import RunConfig
 from flows.corpus import NothingFitsError, expand_inputs
 from flows.hardware import check_hardware
-from flows.server import find_prefect_url
+from flows.server import ask_server, find_prefect_url
 
-MAX_ANSWER_S = 10.0
 FEW_BYTES, SCARCE_BYTES = GIB // 2, 5 * GIB
 """Free on a disk: with less than the first a run soon ends, with less than the second no model may be added."""
 TRIES = "2"
@@ -80,8 +77,7 @@ def check_prefect() -> Iterator[Check]:
         yield ok("prefect", f"{installed}; PREFECT_API_URL is not set: each run starts a server of its own, which ends with it")
         return
     try:
-        with urllib.request.urlopen(f"{url.rstrip('/')}/admin/version", timeout=MAX_ANSWER_S) as answer:
-            there = str(json.load(answer))
+        there = str(ask_server(url, "admin/version"))
     except (OSError, ValueError) as error:
         yield fail(
             "prefect",

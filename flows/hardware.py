@@ -72,7 +72,7 @@ def check_driver(device: Device | None, smi: Smi | None, built_for: tuple[int, i
             met = f"{_describe(smi)} is there, and the installed build of vLLM computes on the CPU"
             yield warn("driver", met, GPU_BUILD)
         else:
-            yield ok("driver", "no GPU; the installed build of vLLM needs none")
+            yield ok("driver", "no GPU" if device is None else "no GPU; the installed build of vLLM needs none")
         return
     if smi is None:
         yield fail(

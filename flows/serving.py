@@ -14,7 +14,6 @@ import subprocess
 import sys
 import threading
 import time
-import urllib.request
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
@@ -30,7 +29,7 @@ import tzlocal
 
 from chunkers.records import hash_id
 from engine.cache import default_cache_dir
-from flows.server import prepare_prefect
+from flows.server import ask_server, prepare_prefect
 
 if TYPE_CHECKING:
     from prefect.runner import Runner
@@ -44,7 +43,6 @@ LOGGING = {
     "PREFECT_LOGGING_LEVEL": "INFO",
     "PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL": "CRITICAL",
 }
-MAX_ANSWER_S = 10.0
 MAX_START_S = 180.0
 MAX_STOP_S = 20.0
 MAX_END_S = 40.0
@@ -298,10 +296,10 @@ def _find_server(tell: Tell, stopped: threading.Event) -> Iterator[str]:
 
 def _answers(url: str) -> bool:
     try:
-        with urllib.request.urlopen(f"{url}/health", timeout=MAX_ANSWER_S):
-            return True
+        ask_server(url, "health")
     except (OSError, ValueError):
         return False
+    return True
 
 
 def _is_taken(host: str, port: int) -> bool:

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
+from urllib.error import HTTPError
 
 MAX_WAIT_S = 240.0
 
@@ -28,14 +29,24 @@ class Api:
 
     def get(self, path: str) -> Any:
         """The answer to a GET."""
-        with urllib.request.urlopen(f"{self.url}/{path}", timeout=60) as answer:
-            return json.load(answer)
+        return self._ask(path, None)
 
     def post(self, path: str, **body: Any) -> Any:
         """The answer to a POST; None where it is empty."""
-        request = urllib.request.Request(f"{self.url}/{path}", json.dumps(body).encode(), {"Content-Type": "application/json"})
-        with urllib.request.urlopen(request, timeout=60) as answer:
-            return json.loads(answer.read() or b"null")
+        return self._ask(path, json.dumps(body).encode())
+
+    def _ask(self, path: str, body: bytes | None) -> Any:
+        """Again where SQLite was too busy, as Prefect's own client does."""
+        request = urllib.request.Request(f"{self.url}/{path}", body, {"Content-Type": "application/json"})
+        deadline = time.monotonic() + MAX_WAIT_S
+        while True:
+            try:
+                with urllib.request.urlopen(request, timeout=60) as answer:
+                    return json.loads(answer.read() or b"null")
+            except HTTPError as error:
+                if error.code != 503 or time.monotonic() > deadline:
+                    raise
+                time.sleep(0.5)
 
     def runs_of(self, deployment: str, *states: str) -> list[Any]:
         """Its flow runs in these types of states, in the order of their start."""
