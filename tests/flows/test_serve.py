@@ -256,6 +256,7 @@ def test_nothing_is_served_where_it_cannot_be(folder: Folder, name: str, monkeyp
         assert (refused.exit_code, words in refused.stderr) == (2, True), refused.output
 
 
+@pytest.mark.slow
 def test_one_command_serves_a_schedule_at_a_time_and_a_lost_server_is_named(folder: Folder, name: str) -> None:
     nowhere = Folder(folder.path, "http://127.0.0.1:9/api")
     told = nowhere.flows("serve", "proofread", "in/*.md", "--cron", "0 2 * * *", "--name", name, code=2).stderr
