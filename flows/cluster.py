@@ -251,6 +251,12 @@ class ClusterWorkers:
                 states[state.name].append(state)
         return [reduce(add, states[name]) for name in self._names]
 
+    def look_apart(self) -> list[tuple[str, ModelState]]:
+        """As the protocol says; in the order in which they were first heard of."""
+        with self._reports_lock:
+            reports = list(self._reports.values())
+        return [(":".join(map(str, report.process)), state) for report in reports for state in report.states if state.num_chunks]
+
     def phases(self) -> dict[Phase, float]:
         """The seconds of all workers together."""
         own = measure_phases()

@@ -219,7 +219,7 @@ def _execute(plan: Plan, config: RunConfig, command: list[str]) -> tuple[Run, En
         stop_on_signals(team.abort),
         stderr_to_file(run.log_dir / ENGINE_LOG) as terminal,
         warnings_to(terminal, run.log_dir / RUN_LOG),
-        ProgressLine(Console(file=terminal), team.look, run, created),
+        ProgressLine(Console(file=terminal), team, run, created),
     ):
         server = start_server()
         try:

