@@ -66,8 +66,6 @@ class PrefixPlan:
 
     order: list[int]
     """Positions of the prompts as they were given: each once, those that share most beside each other."""
-    depths: list[int]
-    """Blocks that each prompt of the order shares with the one before it; 0 for the first."""
     num_tokens: int
     reusable_tokens: int
     """At best, as in PrefixTree; this order needs no larger cache for it than the longest prompts in flight."""
@@ -93,8 +91,7 @@ def plan_prefixes(
     shared = [0, *(_common(paths[left], paths[right]) for left, right in pairwise(by_path)), 0]
     groups = {position: tuple(paths[position][: max(shared[rank : rank + 2])]) for rank, position in enumerate(by_path)}
     order = sorted(by_path, key=lambda position: (groups[position], -expected[position], position))
-    depths = [0, *(_common(groups[left], groups[right]) for left, right in pairwise(order))] if order else []
-    return PrefixPlan(order, depths, tree.num_tokens, tree.reusable_tokens)
+    return PrefixPlan(order, tree.num_tokens, tree.reusable_tokens)
 
 
 def _common(left: Sequence[int], right: Sequence[int]) -> int:

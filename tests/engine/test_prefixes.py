@@ -83,4 +83,3 @@ def test_longest_answers_come_first_inside_a_group_and_groups_in_their_own_order
     prompts = [[1] * 8 + [index] for index in range(3)] + [[2] * 8 + [index] for index in range(3)]
     plan = plan_prefixes(prompts, block_size=BLOCK, expected_tokens=[1, 3, 2, 9, 9, 10])
     assert plan.order == [1, 2, 0, 5, 3, 4]
-    assert plan.depths == [0, 2, 2, 0, 2, 2]
