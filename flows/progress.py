@@ -175,7 +175,7 @@ def describe_workers(states: Sequence[tuple[str, ModelState]]) -> Table:
         engine = (
             "loads"
             if not state.load_seconds and not progress.num_answered
-            else f"{progress.num_deaths} deaths"
+            else f"restarted {progress.num_deaths}×"
             if progress.num_deaths
             else ""
         )
