@@ -108,6 +108,13 @@ def read_shard(url: str, row_type: type[Row]) -> Iterator[Row]:
         raise ShardError(f"{url}: not a whole Parquet file ({error}); shards are written whole; delete it and run again") from error
 
 
+def measure_shard(url: str) -> Shard:
+    """What is there, by the file's end alone. Raises OSError where nothing can be read, and ArrowInvalid where it is no shard."""
+    filesystem, path = fsspec.core.url_to_fs(url)
+    with filesystem.open(path, "rb") as file:
+        return Shard(url=url, num_rows=pq.read_metadata(file).num_rows, num_bytes=filesystem.size(path))
+
+
 def _resolve(url: str) -> tuple[Any | None, str]:
     """The file system and the path in it; None for the local one."""
     if "://" not in url:

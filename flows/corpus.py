@@ -58,6 +58,10 @@ class Corpus:
     unread: tuple[Unread, ...]
 
 
+class NothingFitsError(DocumentError):
+    """A pattern that fits no file; it may later."""
+
+
 def expand_inputs(patterns: Iterable[str]) -> list[str]:
     """Files for each input, in the order given, sorted within a pattern, each once. An input with a wildcard that fits nothing is an error.
 
@@ -70,7 +74,7 @@ def expand_inputs(patterns: Iterable[str]) -> list[str]:
             continue
         matches = _list_objects(pattern) if is_url(pattern) else _list_files(pattern)
         if not matches:
-            raise DocumentError(f"{pattern}: no file fits; a pattern must fit at least one file; check it, and quote it for the shell.")
+            raise NothingFitsError(f"{pattern}: no file fits; a pattern must fit at least one file; check it, and quote it for the shell.")
         found |= dict.fromkeys(matches)
     return list(found)
 
