@@ -28,6 +28,7 @@ def read_inputs(inputs: tuple[str, ...], folder: AnyPath, config: RunConfig) -> 
             max_tokens=config.max_tokens,
             max_context_tokens=config.max_context_tokens,
             style_path=config.style,
+            columns=config.table_columns(),
         )
 
 
