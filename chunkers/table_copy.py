@@ -76,15 +76,15 @@ def _copy_parquet(file: IO[bytes], source: str, copy: IO[bytes], columns: TableC
 
 
 def _change_lines(file: IO[bytes], source: str, columns: TableColumns, correct: Correct) -> Iterator[bytes]:
-    for number, line in iterate_lines(file):
-        row = read_line(number, line, columns) if line.strip() else None
+    for line in iterate_lines(file):
+        row = read_line(line, columns) if line.is_whole and line.data.strip() else None
         if row is None or row.text is None or (text := correct(row.text)) == row.text:
-            yield line
+            yield line.data
             continue
         try:
-            yield _put_text(line.decode("utf-8"), columns.text, text).encode("utf-8")
+            yield _put_text(line.data.decode("utf-8"), columns.text, text).encode("utf-8")
         except UnicodeDecodeError as error:
-            raise DocumentError(f"{source}: line {number} is not UTF-8 ({error}); JSON lines are; save the file as UTF-8") from error
+            raise DocumentError(f"{source}: line {line.number} is not UTF-8 ({error}); JSON lines are; save the file as UTF-8") from error
 
 
 def _put_text(line: str, key: str, text: str) -> str:

@@ -94,7 +94,7 @@ def _list_folder(folder: str) -> list[str]:
     texts = [path for path in files if PurePosixPath(path).suffix.lower() in TEXT_SUFFIXES]
     if not texts:
         raise DocumentError(
-            f"{folder}: no text in this folder; of a folder, files named {', '.join(sorted(TEXT_SUFFIXES))} are read; name others one by one"
+            f"{folder}: no text in it; of a folder, files named {', '.join(sorted(TEXT_SUFFIXES))} are read; name others themselves"
         )
     if len(texts) < len(files):
         kinds = Counter(PurePosixPath(path).suffix.lower() or "no suffix" for path in files if path not in set(texts))

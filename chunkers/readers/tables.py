@@ -51,6 +51,18 @@ class TableRow:
     problem: str | None
 
 
+@dataclass(frozen=True, slots=True)
+class TableLine:
+    """A line of a JSONL file, or a part of one."""
+
+    number: int
+    """From 1; the same for all parts of a line."""
+    data: bytes
+    """With its end."""
+    is_whole: bool
+    """Not where it is as long as MAX_LINE_BYTES."""
+
+
 def is_table(path: str) -> bool:
     """Whether the rows of a file are documents, by its name."""
     return PurePosixPath(path).suffix.lower() in TABLE_SUFFIXES
@@ -68,7 +80,7 @@ def name_row(path: str, row: TableRow) -> str:
 def open_table(path: str) -> IO[bytes]:
     """Opens a file of this machine or an fsspec URL. Raises DocumentError where it cannot be opened, StorageError as its store does."""
     try:
-        file: IO[bytes] = Path(path).open("rb") if "://" not in path else fsspec.open(path, "rb").open()
+        file: IO[bytes] = fsspec.open(path, "rb").open() if "://" in path else Path(path).open("rb")  # noqa: SIM115 - the caller closes it
     except StorageError:
         raise
     except FileNotFoundError as error:
@@ -130,26 +142,31 @@ def _is_text(kind: pa.DataType) -> bool:
 
 
 def _read_lines(file: IO[bytes], columns: TableColumns) -> Iterator[TableRow]:
-    for number, line in iterate_lines(file):
-        if line.strip():
-            yield read_line(number, line, columns)
+    last = 0
+    for line in iterate_lines(file):
+        if line.is_whole and line.data.strip():
+            yield read_line(line, columns)
+        elif not line.is_whole and line.number != last:
+            yield TableRow(line.number, None, None, f"a line of {MAX_LINE_BYTES >> 20} MiB or more; a document is shorter; part it")
+        last = line.number
 
 
-def iterate_lines(file: IO[bytes]) -> Iterator[tuple[int, bytes]]:
-    """Yields the lines with their numbers from 1; one that is too long in parts of MAX_LINE_BYTES under one number."""
-    number, is_whole = 0, True
-    while line := file.readline(MAX_LINE_BYTES):
-        number += is_whole
-        is_whole = line.endswith(b"\n")
-        yield number, line
+def iterate_lines(file: IO[bytes]) -> Iterator[TableLine]:
+    """Yields the lines of a file; one that is too long in parts."""
+    number, is_begun = 0, False
+    while data := file.readline(MAX_LINE_BYTES):
+        number += not is_begun
+        is_ended = data.endswith(b"\n")
+        is_whole = not is_begun and (is_ended or len(data) < MAX_LINE_BYTES)
+        yield TableLine(number, data, is_whole)
+        is_begun = not is_ended
 
 
-def read_line(number: int, line: bytes, columns: TableColumns) -> TableRow:
-    """A line of a JSONL file as a row."""
-    if len(line) >= MAX_LINE_BYTES:
-        return TableRow(number, None, None, f"a line of {MAX_LINE_BYTES >> 20} MiB or more; a document is shorter; part it")
+def read_line(line: TableLine, columns: TableColumns) -> TableRow:
+    """A whole line of a JSONL file as a row."""
+    number = line.number
     try:
-        found = json.loads(line)
+        found = json.loads(line.data)
     except (ValueError, RecursionError) as error:
         return TableRow(number, None, None, f"no JSON ({error}); a line is a JSON object; mend it")
     if not isinstance(found, dict):
