@@ -96,7 +96,7 @@ def run_of(folder: Folder, path: str) -> Run:
 def test_each_run_takes_what_is_new_waits_for_the_engines_and_leaves_its_report(folder: Folder, name: str) -> None:
     api = Api(folder.prefect_url)
     write(folder, "first.md", "This is an other text.")
-    with serving(folder, "--interval", "10s", "--name", name) as served:
+    with serving(folder, "--interval", "20s", "--name", name) as served:
         served.await_line("1 new or changed document, ")
         assert run_of(folder, "in/first.md").state == "done"
         with api.hold(slot_name(None)):
