@@ -26,6 +26,8 @@ from chunkers.storage import StorageError
 Row = TypeVar("Row")
 Convert = Callable[[Any], Any]
 
+MAX_SHARD_TOKENS = 200_000
+"""Of the chunks in one shard, where nothing else is asked for: half a minute of work for a fast engine."""
 BATCH_ROWS = 8192
 """Rows in memory at once, and in one row group."""
 
@@ -104,6 +106,13 @@ def read_shard(url: str, row_type: type[Row]) -> Iterator[Row]:
         raise ShardError(f"{url}: no such shard; a shard is a Parquet file that a run has written; check the run's folder") from error
     except (pa.ArrowInvalid, OSError) as error:
         raise ShardError(f"{url}: not a whole Parquet file ({error}); shards are written whole; delete it and run again") from error
+
+
+def measure_shard(url: str) -> Shard:
+    """What is there, by the file's end alone. Raises OSError where nothing can be read, and ArrowInvalid where it is no shard."""
+    filesystem, path = fsspec.core.url_to_fs(url)
+    with filesystem.open(path, "rb") as file:
+        return Shard(url=url, num_rows=pq.read_metadata(file).num_rows, num_bytes=filesystem.size(path))
 
 
 def _resolve(url: str) -> tuple[Any | None, str]:

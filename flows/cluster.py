@@ -17,16 +17,20 @@ from dataclasses import dataclass
 from decimal import Decimal
 from functools import cached_property, reduce
 from operator import add
+from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import dask
 from dask.distributed import Client, Nanny, Scheduler, SpecCluster, WorkerPlugin
 from distributed.client import FutureCancelledError
 from distributed.comm.core import CommClosedError
+from distributed.scheduler import KilledWorker
 from prefect.futures import PrefectFuture
 from prefect.task_runners import TaskRunner
-from prefect_dask import DaskTaskRunner
+from prefect_dask import DaskTaskRunner  # type: ignore[attr-defined]
 
+from chunkers.paths import AnyPath
 from engine.budget import Budget, Spending
 from engine.device import list_gpus
 from engine.protocol import EngineError
@@ -44,19 +48,21 @@ from flows.engines import (
     list_hosted,
 )
 from flows.phases import Phase, measure_phases, reset_phases
+from flows.runs import Run
 from flows.workers import MAX_SHARDS_AT_ONCE
 
 logger = logging.getLogger(__name__)
 
 LOOK_S = 1.0
-"""Between two looks at what the workers did; a limit of money or engine-hours is passed by as much."""
-MAX_CONNECT_S = 30.0
+"""Between two looks at what the workers did, for each hundred of them; a limit of money or engine-hours is passed by as much."""
+MAX_CONNECT_S = 15.0
 MAX_AWAY_S = 600.0
 """How long a scheduler that went away is waited for."""
 MAX_DEATHS = 10
 """Of workers, at the same shard, before it counts as what kills them."""
 GPU = "GPU"
 """The Dask resource of a worker that owns a GPU: `dask worker --resources GPU=1`."""
+_LOOPBACK = ("127.0.0.1", "localhost", "::1")
 _LOCAL = re.compile(r"local:(\d+)")
 
 
@@ -83,11 +89,15 @@ class RunOnWorker(WorkerPlugin):
     def __init__(self, config: RunConfig, budget: Budget, retried: frozenset[Outcome], *, retries_killers: bool, is_eager: bool) -> None:
         self._config, self._budget, self._retried = config, budget, retried
         self._retries_killers, self._is_eager = retries_killers, is_eager
+        self._cwd = Path.cwd()
 
     def setup(self, worker: Any) -> None:
         """Called in the worker's event loop, which must not wait for an engine."""
         close_engines()
         reset_phases()
+        self._config.storage.use()
+        with suppress(OSError):
+            os.chdir(self._cwd)  # what is named from there is named so here; where there is no such folder, only URLs and names are known
         # money and hours are added up over all workers where the run was started
         spending = Spending(Budget(deadline=self._budget.deadline))
         limit_engines(Limits(spending=spending, retried=self._retried, retries_killers=self._retries_killers))
@@ -115,6 +125,10 @@ def _report() -> Report:
     )
 
 
+def _sees(manifest: AnyPath) -> bool:
+    return manifest.exists()
+
+
 def _end_budget(reason: str) -> None:
     current_limits().spending.end(reason)
 
@@ -135,8 +149,9 @@ def _close() -> Report:
 class ClusterWorkers:
     """The workers of the cluster that a run's settings name."""
 
-    def __init__(self, config: RunConfig, hosted: Sequence[HostedModel]) -> None:
+    def __init__(self, config: RunConfig, hosted: Sequence[HostedModel], run: Run) -> None:
         self._config, self._names, self._limits = config, [model.name for model in hosted], current_limits()
+        self._manifest = run.manifest_path
         self._empty = {model.name: model.state for model in hosted}
         self._reports: dict[tuple[str, int], Report] = {}
         self._reports_lock = threading.Lock()
@@ -147,7 +162,7 @@ class ClusterWorkers:
 
     def task_runner(self) -> "TaskRunner[Any]":
         """As the protocol says."""
-        return DaskTaskRunner(address=self._connected.scheduler.address)
+        return DaskTaskRunner(address=self._connected.scheduler.address)  # type: ignore[union-attr]
 
     @property
     def _connected(self) -> Client:
@@ -158,7 +173,7 @@ class ClusterWorkers:
     def place(self, index: int, *, at_engine: bool = False) -> AbstractContextManager[Any]:
         """As the protocol says; where workers own GPUs, the tasks that need an engine go to them alone."""
         resources = {"resources": {GPU: 1 / MAX_SHARDS_AT_ONCE}} if at_engine and self._has_gpus else {}
-        return dask.annotate(priority=-index, **resources)  # type: ignore[no-any-return]
+        return dask.annotate(priority=-index, **resources)  # type: ignore[attr-defined, no-any-return]
 
     @cached_property
     def _has_gpus(self) -> bool:
@@ -178,16 +193,37 @@ class ClusterWorkers:
             RunOnWorker(self._config, limits.spending.budget, limits.retried, retries_killers=limits.retries_killers, is_eager=is_eager)
         )
         for name in ("chunkers", "engine", "postprocess", "flows"):
-            client.forward_logging(name, logging.WARNING)
+            client.forward_logging(name, logging.WARNING)  # type: ignore[no-untyped-call]
         try:
             client.wait_for_workers(1, timeout=MAX_CONNECT_S)
         except TimeoutError as error:
             raise ClusterError(
                 f"--cluster {address}: the scheduler has no worker. They work on the shards; start some with `dask worker {address}`."
             ) from error
+        self._check_reach(client, prefect_url)
+
+    def _check_reach(self, client: Client, prefect_url: str | None) -> None:
+        """Raise ClusterError where a worker cannot see the run, or not ask Prefect's server."""
+        if blind := sorted(worker for worker, sees in client.run(_sees, self._manifest).items() if not sees):
+            raise ClusterError(
+                f"--cluster {self._config.cluster}: {len(blind)} workers, {blind[0]} the first, do not see {self._manifest}. Workers take "
+                "shards from the workspace and write there; put it where all can reach it: -o s3://BUCKET/PREFIX, or a shared disk."
+            )
+        hosts = {str(urlsplit(address).hostname) for address in client.scheduler_info(n_workers=-1)["workers"]}
+        away = sorted(host for host in hosts if not _is_here(host))
+        if away and prefect_url is not None and urlsplit(prefect_url).hostname in _LOOPBACK:
+            raise ClusterError(
+                f"--cluster {self._config.cluster}: the worker on {away[0]} cannot ask Prefect's server at {prefect_url}, which answers "
+                "this machine alone. Start one that all can reach, `prefect server start --host 0.0.0.0`, and set PREFECT_API_URL to it."
+            )
 
     def recover(self, error: BaseException) -> bool:
         """As the protocol says: a scheduler that is started again knows nothing; what was answered is in the call store."""
+        if isinstance(error, KilledWorker):
+            raise ClusterError(
+                f"--cluster {self._config.cluster}: {error.allowed_failures + 1} workers died one after another while they worked on "
+                "the same shard. Their logs, and the machines' (out of memory?), say why; what is answered is kept."
+            ) from error
         if _LOCAL.fullmatch(str(self._config.cluster)):
             return False
         if not isinstance(error, FutureCancelledError | CommClosedError) and self._connected.status == "running":
@@ -221,6 +257,12 @@ class ClusterWorkers:
                 states[state.name].append(state)
         return [reduce(add, states[name]) for name in self._names]
 
+    def look_apart(self) -> list[tuple[str, ModelState]]:
+        """As the protocol says; in the order in which they were first heard of."""
+        with self._reports_lock:
+            reports = list(self._reports.values())
+        return [(":".join(map(str, report.process)), state) for report in reports for state in report.states if state.num_chunks]
+
     def phases(self) -> dict[Phase, float]:
         """The seconds of all workers together."""
         own = measure_phases()
@@ -248,9 +290,14 @@ class ClusterWorkers:
 
     def _keep_watch(self) -> None:
         """Hear what the workers did, and end the budget where it is spent by all of them together."""
-        while not self._is_ended.wait(LOOK_S):
+        num_workers = 1
+        while not self._is_ended.wait(LOOK_S * max(1, num_workers / 100)):
             try:
-                self._take(self._connected.run(_report, on_error="ignore"))
+                reports = self._connected.run(_report, on_error="ignore")
+                if num_workers and not reports:
+                    logger.warning("No worker is left at %s; the run goes on as soon as one joins.", self._config.cluster)
+                num_workers = len(reports)
+                self._take(reports)
                 if reason := self._find_end():
                     self._connected.run(_end_budget, reason, on_error="ignore")
             except (OSError, TimeoutError, ClusterError) as error:
@@ -274,7 +321,7 @@ def connect(address: str, prefect_url: str | None = None) -> Iterator[Client]:
     local = _LOCAL.fullmatch(address)
     if local is None:
         try:
-            client = Client(address, timeout=MAX_CONNECT_S, set_as_default=False)
+            client = Client(address, timeout=MAX_CONNECT_S, set_as_default=False)  # type: ignore[no-untyped-call]
         except (OSError, TimeoutError, ValueError) as error:
             raise ClusterError(
                 f"--cluster {address}: no Dask scheduler answers there within {MAX_CONNECT_S:.0f} s ({error}). Start one with "
@@ -286,10 +333,19 @@ def connect(address: str, prefect_url: str | None = None) -> Iterator[Client]:
     options = {"allowed-failures": MAX_DEATHS}
     with (
         dask.config.set({f"distributed.scheduler.{name}": value for name, value in options.items()}),
-        SpecCluster(workers=_local_workers(int(local[1]), prefect_url), scheduler=_SCHEDULER, silence_logs=logging.ERROR) as cluster,
-        Client(cluster, set_as_default=False) as client,
+        SpecCluster(workers=_local_workers(int(local[1]), prefect_url), scheduler=_SCHEDULER, silence_logs=logging.ERROR) as cluster,  # type: ignore[no-untyped-call]
+        Client(cluster, set_as_default=False) as client,  # type: ignore[no-untyped-call]
     ):
         yield client
+
+
+def _is_here(host: str) -> bool:
+    """Whether it is an address of this machine: only those can be listened at."""
+    try:
+        with socket.create_server((host, 0)):
+            return True
+    except OSError:
+        return False
 
 
 _SCHEDULER = {"cls": Scheduler, "options": {"dashboard": False, "host": "127.0.0.1", "port": 0}}

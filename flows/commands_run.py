@@ -77,6 +77,10 @@ def run(
     max_cost: Annotated[str | None, typer.Option(help="Money this command may spend, by [prices] in flows.toml; then exit code 4.")] = None,
     max_engine_hours: Annotated[float | None, typer.Option(help="Hours for which it may hold engines; then exit code 4.")] = None,
     deadline: Annotated[str | None, typer.Option(help="When to stop: 90m, 1h30m, 06:00, 2026-12-01T06:00; then exit code 4.")] = None,
+    cluster: Annotated[
+        str | None,
+        typer.Option(help="local:N for N worker processes here, tcp://HOST:PORT for a Dask scheduler's (default: this process)."),
+    ] = None,
     fail_on: Annotated[str | None, typer.Option(help="never, accepted or any: such findings are exit code 1 (default never).")] = None,
 ) -> None:
     """Run a flow over documents. The same command again resumes."""
@@ -98,6 +102,7 @@ def run(
         max_cost=max_cost,
         max_engine_hours=max_engine_hours,
         deadline=deadline,
+        cluster=cluster,
         fail_on=fail_on,
     )
     command = [Path(sys.argv[0]).name, *sys.argv[1:]]

@@ -1,6 +1,8 @@
 """The commands that work by a schedule, and that look whether this machine can: serve, doctor."""
 
+import json
 import re
+from dataclasses import asdict
 from typing import Annotated, Any
 
 import typer
@@ -19,6 +21,9 @@ from flows.commands_run import (
 )
 from flows.printable import printable
 
+ClusterOption = Annotated[
+    str | None, typer.Option(help="local:N for N worker processes here, tcp://HOST:PORT for a Dask scheduler's (default: none).")
+]
 INTERVAL = re.compile(r"(?:(\d+)d)?(?:(\d+)h)?(?:(\d+)m)?(?:(\d+)s?)?")
 
 
@@ -45,6 +50,7 @@ def serve(
     max_cost: Annotated[str | None, typer.Option(help="Money that each run may spend; more fails it, and the next goes on.")] = None,
     max_engine_hours: Annotated[float | None, typer.Option(help="Hours for which each run may hold engines.")] = None,
     deadline: Annotated[str | None, typer.Option(help="When each run is to stop: 90m after its start, or at 06:00.")] = None,
+    cluster: ClusterOption = None,
     fail_on: Annotated[str | None, typer.Option(help="never, accepted or any: the run's message says so (default never).")] = None,
 ) -> None:
     """Proofread what is new, again and again: a Prefect deployment on a schedule, served until Ctrl-C.
@@ -69,6 +75,7 @@ def serve(
         "max_cost": max_cost,
         "max_engine_hours": max_engine_hours,
         "deadline": deadline,
+        "cluster": cluster,
         "fail_on": fail_on,
     }
     settings = {key: value for key, value in settings.items() if value not in (None, [])}
@@ -84,6 +91,33 @@ def serve(
         fail(str(error))
     except ServerLostError as error:
         fail(str(error), 5)
+
+
+@app.command()
+def doctor(
+    inputs: Annotated[list[str] | None, typer.Argument(metavar="[INPUT]…", help="Files or patterns that shall be reachable too.")] = None,
+    model: ModelOption = None,
+    out: OutOption = None,
+    cluster: ClusterOption = None,
+    engine: Annotated[bool, typer.Option("--engine", help="Load each model's engine too, and ask it for a word.")] = False,
+    is_json: Annotated[bool, typer.Option("--json", help="One JSON object.")] = False,
+) -> None:
+    """Whether this machine, its services and stores are as runs need them, and what to do where not; exit code 2 where something fails."""
+    from flows.checkup import Check, Health
+    from flows.doctor import examine
+
+    checks: list[Check] = []
+    for check in examine(config_from(model=tuple(model or ()), out=out, cluster=cluster), inputs or (), is_engine=engine):
+        checks.append(check)
+        if not is_json:
+            typer.echo(f"{check.health.value:<4}  {check.subject:<9}  {printable(check.met)}")
+            if check.advice:
+                typer.echo(f"{'':17}{printable(check.advice)}")
+    worst = max(checks, key=lambda check: list(Health).index(check.health)).health
+    if is_json:
+        typer.echo(json.dumps({"health": worst, "checks": [asdict(check) for check in checks]}, indent=2, ensure_ascii=False))
+    if worst is Health.FAIL:
+        raise typer.Exit(2)
 
 
 def _seconds(interval: str) -> float:

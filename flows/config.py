@@ -13,6 +13,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict, SettingsError, TomlConfigSettingsSource
 
 from chunkers.paths import is_url, is_web
+from chunkers.shards import MAX_SHARD_TOKENS
 from chunkers.storage import Storage, use_storage
 from engine.budget import Budget
 from engine.device import Device, find_device
@@ -240,6 +241,8 @@ class RunConfig(BaseSettings):
     """Of a chunk; 448 tokens are about 330 words."""
     max_context_tokens: int = Field(default=32, ge=0)
     """Of the text shown before and after a chunk, each."""
+    max_shard_tokens: int = Field(default=MAX_SHARD_TOKENS, ge=1)
+    """A shard, the work of one worker at a time, is closed once it holds so many; a document is never parted."""
     prices: PricesConfig = Field(default_factory=PricesConfig)
     """`[prices]`: `per_engine_hour`, or `input_per_million`, `cached_per_million`, `output_per_million` tokens; `currency`."""
     max_error_rate: float = Field(default=0.01, ge=0, le=1)

@@ -15,7 +15,7 @@ from chunkers.paths import AnyPath, ObjectPath, is_url, is_web, path_of
 from chunkers.readers import TEXT_SUFFIXES, Unread, parse_document, read_documents
 from chunkers.readers.tables import TableColumns
 from chunkers.records import CHUNKS, DOCUMENTS, Chunk, Document, DocumentError
-from chunkers.shards import read_shard, write_shard
+from chunkers.shards import MAX_SHARD_TOKENS, read_shard, write_shard
 from chunkers.storage import StorageError
 from chunkers.tokens import BATCH_CHARS, Tokenizer
 from chunkers.windows import block_texts, window_document
@@ -25,8 +25,6 @@ from postprocess.assemble import rebuild_text
 
 logger = logging.getLogger(__name__)
 
-MAX_SHARD_TOKENS = 200_000
-"""A shard is closed once it holds this many; a document is never parted."""
 MAX_TOLD = 20
 """Inputs or rows that cannot be read and are told of while it runs."""
 
@@ -61,6 +59,10 @@ class Corpus:
     num_words: int
 
 
+class NothingFitsError(DocumentError):
+    """A pattern that fits no file; it may later."""
+
+
 def expand_inputs(patterns: Iterable[str]) -> list[str]:
     """Files for each input, in the order given, sorted within a pattern or folder, each once. One that fits nothing is an error.
 
@@ -76,7 +78,7 @@ def expand_inputs(patterns: Iterable[str]) -> list[str]:
             continue
         matches = _list_objects(pattern) if is_url(pattern) else _list_files(pattern)
         if not matches:
-            raise DocumentError(f"{pattern}: no file fits; a pattern must fit at least one file; check it, and quote it for the shell.")
+            raise NothingFitsError(f"{pattern}: no file fits; a pattern must fit at least one file; check it, and quote it for the shell.")
         found |= dict.fromkeys(matches)
     return list(found)
 
@@ -139,17 +141,18 @@ def build_corpus(
     *,
     max_tokens: int,
     max_context_tokens: int,
+    max_shard_tokens: int = MAX_SHARD_TOKENS,
     style_path: str | None = None,
     columns: TableColumns = TableColumns(),  # noqa: B008 - frozen
 ) -> Corpus:
     """Read every input once and write its chunks; an input or a row that cannot be read is reported and the others go on.
 
-    Shards are in the order of inputs and hold whole documents; two with the same bytes are one document. Style sheets do not decide
-    where a document is cut. In memory are the largest document, a shard, and 150 bytes for each document so far. Raises ConfigError for a
-    style sheet that cannot be used.
+    Shards are in the order of inputs and hold whole documents: one is closed once it has `max_shard_tokens`. Two with the same bytes
+    are one document. Style sheets do not decide where a document is cut. In memory are the largest document, a shard, and 150 bytes for
+    each document so far. Raises ConfigError for a style sheet that cannot be used.
     """
     styles = StyleBook(style_path)
-    writer = _ShardWriter(folder / "chunks")
+    writer = _ShardWriter(folder / "chunks", max_shard_tokens)
     reader = _Reader(inputs, columns, style_path)
     documents_path = folder / "documents.parquet"
 
@@ -244,11 +247,12 @@ def _count_batch(batch: list[Document], tokenizer: Tokenizer) -> Iterator[tuple[
 
 
 class _ShardWriter:
-    def __init__(self, folder: AnyPath) -> None:
+    def __init__(self, folder: AnyPath, max_tokens: int) -> None:
         self.paths: list[AnyPath] = []
         self.num_prose_chunks: list[int] = []
         self.num_documents = self.num_words = 0
-        self._folder, self._rows, self._chunks, self._num_tokens = folder, list[DocumentRow](), list[Chunk](), 0
+        self._folder, self._max_tokens, self._num_tokens = folder, max_tokens, 0
+        self._rows, self._chunks = list[DocumentRow](), list[Chunk]()
 
     def add(self, row: DocumentRow, chunks: list[Chunk]) -> None:
         self.num_documents += 1
@@ -256,7 +260,7 @@ class _ShardWriter:
         self._rows.append(row)
         self._chunks += chunks
         self._num_tokens += sum(chunk.num_tokens for chunk in chunks)
-        if self._num_tokens >= MAX_SHARD_TOKENS:
+        if self._num_tokens >= self._max_tokens:
             self.close()
 
     def close(self) -> None:

@@ -5,6 +5,8 @@ that a file that was only moved is not new.
 """
 
 from collections.abc import Iterable, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -12,19 +14,22 @@ from pathlib import Path
 import fsspec  # type: ignore[import-untyped]
 import pyarrow as pa
 
-from chunkers.records import DocumentError, hash_id, table_schema
+from chunkers.paths import is_url, is_web, path_of
+from chunkers.records import hash_id, table_schema
 from chunkers.shards import read_shard, write_shard
+from chunkers.storage import StorageError
 from flows.config import RunConfig
-from flows.corpus import expand_inputs, read_rows
+from flows.corpus import NothingFitsError, expand_inputs, read_rows
 from flows.ends import ExitCode
 from flows.errors import ErrorRow
 from flows.identity import UNREADABLE, canonical_json, digest_input
 from flows.runs import Run
-from flows.styles import identify_styles
+from flows.styles import find_sheet, identify_styles
 
+MAX_AT_ONCE = 16
+"""Inputs that are looked at at the same time: in a store each takes some requests, whose time is nearly all spent in waiting."""
 FOLDER = "served"
 """Of a workspace: the tables of its schedules."""
-_WILDCARDS = frozenset("*?[")
 
 COVERED = table_schema(
     "covered", [("path", pa.string()), ("stamp", pa.string()), ("doc_id", pa.string()), ("key", pa.string()), ("run", pa.string())]
@@ -78,26 +83,26 @@ class Coverage:
     @cached_property
     def rows(self) -> Mapping[str, CoveredRow]:
         """By path; empty before the first run has ended."""
-        filesystem, path = fsspec.core.url_to_fs(self.url)
-        return {row.path: row for row in read_shard(self.url, CoveredRow)} if filesystem.exists(path) else {}
+        return {row.path: row for row in read_shard(self.url, CoveredRow)} if path_of(self.url).exists() else {}
 
     def find_new(self, patterns: Iterable[str]) -> NewInputs:
-        """The inputs of the patterns, as they are now, that no finished run covers. A pattern that fits nothing yet is no error."""
+        """The inputs of the patterns, as they are now, that no finished run covers. A pattern that fits nothing yet is no error.
+
+        Raises DocumentError, ConfigError for a style sheet that cannot be used, and StorageError where a store cannot be asked.
+        """
         known = {row.key for row in self.rows.values()}
-        new, seen = [], set[str]()
-        for path in _expand(patterns):
-            row = self._row(path)
-            seen.add(path)
-            if row.key not in known:
-                new.append(row)
-        return NewInputs(rows=tuple(new), num_known=len(seen) - len(new))
+        with ThreadPoolExecutor(MAX_AT_ONCE, thread_name_prefix="covered") as threads:
+            rows = list(threads.map(self._row, _expand(patterns)))
+        new = tuple(row for row in rows if row.key not in known)
+        return NewInputs(rows=new, num_known=len(rows) - len(new))
 
     def _row(self, path: str) -> CoveredRow:
         before, stamp = self.rows.get(path), _stamp(path)
         is_same = before is not None and stamp and before.stamp == stamp and before.doc_id != UNREADABLE
         doc_id = before.doc_id if before and is_same else digest_input(path)
         what = path if doc_id == UNREADABLE else doc_id
-        key = hash_id("covered", self.settings_key, what, canonical_json(identify_styles((path,), self.style)))
+        styles = identify_styles([find_sheet(path, self.style)])
+        key = hash_id("covered", self.settings_key, what, canonical_json(styles))
         return CoveredRow(path=path, stamp=stamp, doc_id=doc_id, key=key, run="")
 
     def cover(self, new: NewInputs, run: Run, code: ExitCode, errors: Iterable[ErrorRow]) -> int:
@@ -123,21 +128,22 @@ class Coverage:
 def _expand(patterns: Iterable[str]) -> list[str]:
     found: dict[str, None] = {}
     for pattern in patterns:
-        try:
+        with suppress(NothingFitsError):
             found |= dict.fromkeys(expand_inputs([pattern]))
-        except DocumentError:
-            if not _WILDCARDS & set(pattern):
-                raise
     return list(found)
 
 
 def _stamp(path: str) -> str:
-    """What changes when the file does, as far as can be told without reading it; empty where nobody can tell."""
+    """What changes when the file does, as far as can be told without reading it; empty where nobody can tell, as of a page of the web."""
+    if is_web(path):
+        return ""
     try:
-        if "://" in path:
+        if is_url(path):
             filesystem, name = fsspec.core.url_to_fs(path)
             return str(filesystem.checksum(name))
         status = Path(path).stat()
+    except StorageError:
+        raise
     except (OSError, ValueError, ImportError, NotImplementedError):
         return ""
     return f"{status.st_size} {status.st_mtime_ns} {status.st_ino}"

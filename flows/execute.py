@@ -223,7 +223,7 @@ def _execute(plan: Plan, config: RunConfig, command: list[str]) -> tuple[Run, En
         stop_on_signals(team.abort),
         stderr_to_file(run.log_dir / ENGINE_LOG) as terminal,
         warnings_to(terminal, run.log_dir / RUN_LOG),
-        ProgressLine(Console(file=terminal), team.look, run, created),
+        ProgressLine(Console(file=terminal), team, run, created),
     ):
         server = start_server()
         try:
@@ -261,7 +261,7 @@ def _find_workers(plan: Plan, config: RunConfig) -> "Workers":
         return ProcessWorkers(plan.hosted)
     from flows.cluster import ClusterWorkers
 
-    return ClusterWorkers(config, plan.hosted)
+    return ClusterWorkers(config, plan.hosted, plan.run)
 
 
 def _run_flow(team: "Workers", plan: Plan, config: RunConfig, prefect_url: str) -> dict[str, Any]:

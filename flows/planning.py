@@ -97,6 +97,7 @@ def plan_calls(plan: Plan, config: RunConfig, near_duplicates: float | None = No
                 plan.hosted[0].tokenizer,
                 max_tokens=config.max_tokens,
                 max_context_tokens=config.max_context_tokens,
+                max_shard_tokens=config.max_shard_tokens,
                 style_path=config.style,
                 columns=config.table_columns(),
             )

@@ -2,12 +2,13 @@
 
 from collections.abc import Iterable
 
-import pyarrow.parquet as pq
 from prefect.artifacts import create_link_artifact, create_markdown_artifact, create_table_artifact
 from prefect.assets import Asset, add_asset_metadata, materialize
 from prefect.assets.core import AssetProperties
 from prefect.cache_policies import NO_CACHE
 
+from chunkers.paths import ObjectPath
+from chunkers.shards import measure_shard
 from flows.corpus import read_rows
 from flows.printable import flatten
 from flows.runs import Run
@@ -28,9 +29,19 @@ def publish_run(run: Run, name: str, inputs: Iterable[str]) -> None:
     described = f"{run.name}: {', '.join(inputs)}"
     create_markdown_artifact(cut_report((run.folder / "report.md").read_text("utf-8"), run), key=f"{name}-report", description=described)
     create_table_artifact(list_surest(run), key=f"{name}-findings", description=f"The surest findings of {described}")
-    page = (run.folder / "report.html").absolute().as_uri()
-    create_link_artifact(page, link_text=f"{run.name}/report.html", key=f"{name}-page", description=f"On the machine that ran {described}")
+    create_link_artifact(
+        _link_page(run), link_text=f"{run.name}/report.html", key=f"{name}-page", description=_describe_page(run, described)
+    )
     publish_tables(run, name)
+
+
+def _link_page(run: Run) -> str:
+    page = run.folder / "report.html"
+    return str(page) if isinstance(page, ObjectPath) else page.absolute().as_uri()
+
+
+def _describe_page(run: Run, described: str) -> str:
+    return f"In the store: {described}" if isinstance(run.folder, ObjectPath) else f"On the machine that ran {described}"
 
 
 def cut_report(report: str, run: Run) -> str:
@@ -81,8 +92,8 @@ def publish_tables(run: Run, name: str) -> None:
 
 def _describe(run: Run, name: str, tables: Iterable[str]) -> None:
     for table in tables:
-        path = run.folder / f"{table}.parquet"
-        metadata = {"path": str(path), "rows": pq.read_metadata(path).num_rows, "bytes": path.stat().st_size, "run": run.name}
+        shard = measure_shard(str(run.folder / f"{table}.parquet"))
+        metadata = {"path": shard.url, "rows": shard.num_rows, "bytes": shard.num_bytes, "run": run.name}
         add_asset_metadata(_asset_key(name, table), metadata)
 
 

@@ -1,14 +1,19 @@
 """Prefect for one command: its settings, and its server where none is set, started while the engine loads."""
 
+import base64
+import json
 import logging
 import os
 import threading
+import urllib.request
 from concurrent.futures import Future
+from typing import Any
 
 from engine.protocol import EngineError
 
 logger = logging.getLogger(__name__)
 
+MAX_ANSWER_S = 10.0
 SETTINGS = {
     # nothing leaves the machine
     "DO_NOT_TRACK": "1",
@@ -25,6 +30,31 @@ def prepare_prefect() -> None:
     """Set what a user has not; before prefect is imported."""
     for key, value in SETTINGS.items():
         os.environ.setdefault(key, value)
+
+
+def find_prefect_url() -> str | None:
+    """The address of the API of the server that is set, by PREFECT_API_URL or a profile of Prefect's; None for none."""
+    prepare_prefect()
+    from prefect.settings import get_current_settings
+
+    return get_current_settings().api.url
+
+
+def ask_server(url: str, path: str) -> Any:
+    """The answer of a server's API to a GET, asked with the key or password that Prefect's settings have.
+
+    Raises OSError where there is none, ValueError where it is no JSON.
+    """
+    from prefect.settings import get_current_settings
+
+    settings, request = get_current_settings().api, urllib.request.Request(f"{url.rstrip('/')}/{path}")
+    if settings.auth_string is not None:
+        token = base64.b64encode(settings.auth_string.get_secret_value().encode()).decode()
+        request.add_header("Authorization", f"Basic {token}")
+    elif settings.key is not None:
+        request.add_header("Authorization", f"Bearer {settings.key.get_secret_value()}")
+    with urllib.request.urlopen(request, timeout=MAX_ANSWER_S) as answer:
+        return json.load(answer)
 
 
 def start_server() -> "Future[str]":

@@ -14,7 +14,6 @@ import subprocess
 import sys
 import threading
 import time
-import urllib.request
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
@@ -30,7 +29,7 @@ import tzlocal
 
 from chunkers.records import hash_id
 from engine.cache import default_cache_dir
-from flows.server import prepare_prefect
+from flows.server import ask_server, prepare_prefect
 
 if TYPE_CHECKING:
     from prefect.runner import Runner
@@ -39,13 +38,15 @@ if TYPE_CHECKING:
 Tell = Callable[[str], None]
 
 LOGGING = {
-    # a run's log is for its page in Prefect's UI; in the terminal our own lines say how it goes
+    # a run's log is for its page in Prefect's UI; in the terminal our own lines say how it goes, also where Prefect's server is lost,
+    # of which Prefect itself prints hundreds of lines
     "PREFECT_LOGGING_LEVEL": "INFO",
-    "PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL": "ERROR",
+    "PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL": "CRITICAL",
 }
-MAX_ANSWER_S = 10.0
 MAX_START_S = 180.0
 MAX_STOP_S = 20.0
+MAX_END_S = 40.0
+"""How long a server that does not answer is asked to pause the schedule."""
 MAX_SCHEDULE_S = 90
 """Prefect's scheduler looks for new deployments every 5 s, and at all of them every minute."""
 POLL_S = 0.2
@@ -122,8 +123,14 @@ def serve(served: Served, tell: Tell) -> None:
         # in a thread of its own: in the main thread Prefect's runner would answer SIGTERM itself, by sys.exit within its own event loop
         with ThreadPoolExecutor(1, thread_name_prefix="runner") as thread:
             ended = thread.submit(asyncio.run, _run_until(stopped, served, url, tell))
+            deadline = None
             while not ended.done():
                 time.sleep(POLL_S)
+                if stopped.is_set():
+                    deadline = deadline or time.monotonic() + MAX_END_S
+                    if time.monotonic() > deadline and not _answers(url):
+                        tell(f"Prefect's server at {url} does not answer: the schedule could not be paused. What was finished is kept.")
+                        signal.raise_signal(signal.SIGTERM)
         _raise_lost(ended, url)
 
 
@@ -289,10 +296,10 @@ def _find_server(tell: Tell, stopped: threading.Event) -> Iterator[str]:
 
 def _answers(url: str) -> bool:
     try:
-        with urllib.request.urlopen(f"{url}/health", timeout=MAX_ANSWER_S):
-            return True
+        ask_server(url, "health")
     except (OSError, ValueError):
         return False
+    return True
 
 
 def _is_taken(host: str, port: int) -> bool:

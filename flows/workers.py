@@ -45,6 +45,10 @@ class Workers(Protocol):
         """What each model did so far, in the order in which they are asked."""
         ...
 
+    def look_apart(self) -> list[tuple[str, ModelState]]:
+        """The same for each worker that has begun with a model: its name, and what it did."""
+        ...
+
     def phases(self) -> dict[Phase, float]:
         """Seconds of work that needs no engine."""
         ...
@@ -66,7 +70,7 @@ class ProcessWorkers:
 
     def task_runner(self) -> "TaskRunner[Any]":
         """As the protocol says."""
-        return ThreadPoolTaskRunner(max_workers=MAX_SHARDS_AT_ONCE)  # type: ignore[no-untyped-call]
+        return ThreadPoolTaskRunner(max_workers=MAX_SHARDS_AT_ONCE)
 
     def place(self, index: int, *, at_engine: bool = False) -> AbstractContextManager[Any]:
         """As the protocol says: threads take tasks in the order of their submission."""
@@ -88,6 +92,10 @@ class ProcessWorkers:
     def look(self) -> list[ModelState]:
         """As the protocol says."""
         return [model.state for model in self._hosted.values()]
+
+    def look_apart(self) -> list[tuple[str, ModelState]]:
+        """As the protocol says."""
+        return [("here", state) for state in self.look() if state.num_chunks]
 
     def phases(self) -> dict[Phase, float]:
         """As the protocol says."""
