@@ -173,7 +173,7 @@ class ClusterWorkers:
     def place(self, index: int, *, at_engine: bool = False) -> AbstractContextManager[Any]:
         """As the protocol says; where workers own GPUs, the tasks that need an engine go to them alone."""
         resources = {"resources": {GPU: 1 / MAX_SHARDS_AT_ONCE}} if at_engine and self._has_gpus else {}
-        return dask.annotate(priority=-index, **resources)  # type: ignore[attr-defined, no-any-return]
+        return dask.annotate(priority=-index, **resources)  # type: ignore[attr-defined]
 
     @cached_property
     def _has_gpus(self) -> bool:

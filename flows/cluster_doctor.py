@@ -26,7 +26,7 @@ def check_cluster(address: str, out: str) -> Iterator[Check]:
         yield _check_local(int(address.removeprefix("local:")))
         return
     try:
-        with Client(address, timeout=MAX_ANSWER_S, set_as_default=False) as client:
+        with Client(address, timeout=MAX_ANSWER_S, set_as_default=False) as client:  # type: ignore[no-untyped-call]
             versions = client.get_versions(packages=[*SAME, *ENGINES])
             yield from check_versions(address, versions)
             if versions["workers"]:

@@ -168,7 +168,7 @@ def _check_engines(config: RunConfig) -> Iterator[Check]:
                 chunk_id="",
                 template="doctor",
                 template_version=1,
-                token_ids=tuple(hosted.tokenizer.encode("The sky is")),
+                token_ids=tuple(hosted.tokenizer.encode_prompt("The sky is")),
                 messages=(("user", "Say one word."),) if hosted.config.engine == "endpoint" else None,
                 sampling=Sampling(max_tokens=1),
             )

@@ -220,7 +220,9 @@ class Run:
             return {pattern: sorted(folder.glob(pattern)) for pattern in patterns}
         wanted = list(patterns)
         if any("/" in pattern for pattern in wanted) and self.state not in ("done", "partial"):
-            found = ask_each(wanted, lambda pattern: list(folder.glob(pattern)) if "/" in pattern else _keep_existing([folder / pattern]))
+            found: list[list[AnyPath]] = ask_each(
+                wanted, lambda pattern: list(folder.glob(pattern)) if "/" in pattern else _keep_existing([folder / pattern])
+            )
         else:
             found = ask_each(self._name_files(wanted), _keep_existing)
         return dict(zip(wanted, found, strict=True))

@@ -3,9 +3,9 @@
 from collections.abc import Sequence
 from concurrent.futures import Future
 from contextlib import AbstractContextManager, nullcontext
-from typing import Any, Protocol
+from typing import Any, Protocol, cast
 
-from prefect.futures import PrefectFuture
+from prefect.futures import PrefectConcurrentFuture, PrefectFuture
 from prefect.task_runners import TaskRunner, ThreadPoolTaskRunner
 
 from flows.engines import HostedModel, ModelState, abort_engines, close_engines
@@ -86,7 +86,7 @@ class ProcessWorkers:
 
     def finish(self, model: str, shards: Sequence[PrefectFuture[Any]]) -> None:
         """As the protocol says; while the next engine loads, the last answers become tables."""
-        self._hosted[model].await_shards(shards)
+        self._hosted[model].await_shards(cast("Sequence[PrefectConcurrentFuture[Any]]", shards))
         self._hosted[model].close()
 
     def look(self) -> list[ModelState]:
