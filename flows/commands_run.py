@@ -209,6 +209,10 @@ def plan(
     id_column: IdColumnOption = None,
     text_format: TextFormatOption = None,
     fresh: FreshOption = None,
+    near_duplicates: Annotated[
+        float | None,
+        typer.Option(min=0.5, max=1, help="Count chunks at least so similar to an earlier one: the share of word triples that both have."),
+    ] = None,
     output_format: Annotated[str, typer.Option("--format", help="table or json.")] = "table",
 ) -> None:
     """What `flows run` with these arguments would compute, and what is stored; nothing is loaded or written."""
@@ -237,7 +241,7 @@ def plan(
     )
     without_spending()
     try:
-        found = plan_calls(plan_run(flow, tuple(inputs), config), config)
+        found = plan_calls(plan_run(flow, tuple(inputs), config), config, near_duplicates)
     except (ConfigError, DocumentError, ModelError, NothingToDoError, OSError) as error:
         fail(str(error))
     if output_format == "json":

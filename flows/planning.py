@@ -2,14 +2,17 @@
 
 import logging
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from decimal import Decimal
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import NamedTuple
 
+from chunkers.duplicates import find_duplicates
 from chunkers.paths import AnyPath
+from chunkers.records import Chunk
+from chunkers.shards import read_shard
 from engine.budget import Budget, Spending
 from engine.fit import FitError
 from engine.records import Outcome
@@ -80,10 +83,12 @@ class RunPlan:
     """Of prose."""
     unread: tuple[str, ...]
     models: tuple[ModelPlan, ...]
+    num_near_duplicates: int | None
+    """Chunks of prose that repeat an earlier one, word for word or nearly; None where nobody asked."""
 
 
-def plan_calls(plan: Plan, config: RunConfig) -> RunPlan:
-    """Chunk the inputs and look every question up in the call store."""
+def plan_calls(plan: Plan, config: RunConfig, near_duplicates: float | None = None) -> RunPlan:
+    """Chunk the inputs and look every question up in the call store; and count chunks of prose that are at least so similar to others."""
     try:
         with TemporaryDirectory(prefix="flows-plan-") as folder:
             corpus = build_corpus(
@@ -99,6 +104,7 @@ def plan_calls(plan: Plan, config: RunConfig) -> RunPlan:
             candidates: dict[AnyPath, AnyPath] = {shard: Path(folder) / "candidates" / shard.name for shard in corpus.shard_paths}
             for shard, target in candidates.items():
                 write_candidates(shard, corpus.documents_path, target)
+            num_near = None if near_duplicates is None else _count_near_duplicates(corpus.shard_paths, near_duplicates)
             models = tuple(_plan_model(hosted, corpus, candidates, Path(folder), config) for hosted in plan.hosted)
     finally:
         close_engines()
@@ -109,7 +115,13 @@ def plan_calls(plan: Plan, config: RunConfig) -> RunPlan:
         num_chunks=sum(corpus.num_prose_chunks),
         unread=tuple(unread.message for unread in corpus.unread),
         models=models,
+        num_near_duplicates=num_near,
     )
+
+
+def _count_near_duplicates(shard_paths: Iterable[AnyPath], min_similarity: float) -> int:
+    texts = (chunk.text for path in shard_paths for chunk in read_shard(str(path), Chunk) if chunk.is_readable)
+    return sum(1 for _ in find_duplicates(texts, min_similarity))
 
 
 def without_spending() -> None:

@@ -63,25 +63,43 @@ def test_documents_of_a_table_come_back_from_their_shards(tmp_path: Path, model:
         assert {(document.format, document.table) for document in restored} == {(kind, paths[0])}
 
 
-@pytest.mark.slow
-def test_table_is_proofread_and_applied_to_a_copy(tmp_path: Path, prefect_url: str) -> None:
-    folder = Folder(tmp_path, prefect_url)
+ROWS = [
+    {"url": "s3://../secret.docx", "body": DOUBLED, "n": 1.50},
+    {"url": "b", "body": "Nothing is wrong here.\n"},
+    {"url": "c"},
+    {"url": "d", "body": DOUBLED},
+    {"url": "e", "body": f"A head.\n\n{DOUBLED}"},
+]
+LINES = "".join(json.dumps(row) + "\n" for row in ROWS)
+
+
+@pytest.fixture
+def folder(tmp_path: Path, request: pytest.FixtureRequest) -> Folder:
+    """With the same documents in two tables of the folder `in`; on a Prefect server for the tests that run a flow."""
+    folder = Folder(tmp_path, request.getfixturevalue("prefect_url") if request.node.get_closest_marker("slow") else "")
     folder.configure()
-    rows = [
-        {"url": "s3://../secret.docx", "body": DOUBLED, "n": 1.50},
-        {"url": "b", "body": "Nothing is wrong here.\n"},
-        {"url": "c"},
-        {"url": "d", "body": DOUBLED},
-        {"url": "e", "body": f"A head.\n\n{DOUBLED}"},
-    ]
-    lines = "".join(json.dumps(row) + "\n" for row in rows)
     (tmp_path / "in").mkdir()
-    (tmp_path / "in" / "crawl.jsonl").write_text(lines)
-    columns = {name: [row.get(name) for row in rows] for name in ("url", "body", "n")}
+    (tmp_path / "in" / "crawl.jsonl").write_text(LINES)
+    columns = {name: [row.get(name) for row in ROWS] for name in ("url", "body", "n")}
     pq.write_table(pa.table(columns), tmp_path / "in" / "crawl.parquet")
+    return folder
+
+
+def test_plan_of_tables_counts_documents_and_near_duplicates(folder: Folder) -> None:
+    told = folder.flows(
+        "plan", "proofread", "in", "-m", "fake", "--text-column", "body", "--near-duplicates", "0.5", "--format", "json"
+    ).stdout
+    planned = json.loads(told)
+    assert (planned["documents"], planned["chunks"], planned["near_duplicates"]) == (3, 3, 1)
+    assert [message.partition(": row")[0] for message in planned["unread"]] == ["in/crawl.jsonl#c", "in/crawl.parquet#c"]
+    told = folder.flows("plan", "proofread", "in/crawl.jsonl", "-m", "fake", "--near-duplicates", "0.3", code=2).stderr
+    assert "0.5" in told
+
+
+@pytest.mark.slow
+def test_table_is_proofread_and_applied_to_a_copy(folder: Folder) -> None:
+    tmp_path, rows, lines = folder.path, ROWS, LINES
     options = ("-m", "fake", "--text-column", "body", "--max-error-rate", "1", "--min-confidence", "0.3")
-    planned = json.loads(folder.flows("plan", "proofread", "in", *options[:4], "--format", "json").stdout)
-    assert (planned["documents"], len(planned["unread"])) == (3, 2)
     folder.flows("run", "proofread", "in", *options)
     run = folder.run
     assert run.state == "partial"
