@@ -87,6 +87,8 @@ class ObjectPath:
     def is_dir(self) -> bool:
         """Whether something lies under it."""
         filesystem, path = self._find()
+        if hasattr(filesystem, "has_objects"):
+            return bool(filesystem.has_objects(path))
         return bool(filesystem.isdir(path))
 
     def mkdir(self, *, parents: bool = False, exist_ok: bool = False) -> None:
@@ -160,13 +162,10 @@ class ObjectPath:
             return float(filesystem.age_s(path))
         return (datetime.now(UTC) - self.modified_at()).total_seconds()
 
-    def open_filesystem(self) -> Any:
-        """The fsspec file system that it lies in."""
-        return self._find()[0]
-
-    def find_key(self) -> str:
-        """Its name in that file system."""
-        return self._find()[1]
+    def open_snapshot(self) -> Any:
+        """The fsspec file system that it lies in, for one question: what is told of an object may be told again."""
+        filesystem, _ = self._find()
+        return filesystem.snapshot() if hasattr(filesystem, "snapshot") else filesystem
 
     def _find(self) -> tuple[Any, str]:
         filesystem, path = fsspec.core.url_to_fs(self._url)

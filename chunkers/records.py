@@ -90,7 +90,7 @@ class Document:
     doc_id: str
     """Sha256 of the source bytes, hex."""
     path: str
-    """Where it was read from: a path or an fsspec URL. Shown, never opened again."""
+    """Where it was read from: a path or an fsspec URL. Shown, never opened again; of a row, nothing beside it is looked for either."""
     format: str
     """`markdown` or `text`."""
     encoding: str
@@ -110,6 +110,8 @@ class Document:
     """Sorted by start, not overlapping."""
     style: Style = NO_STYLE
     """What the book's people decided; passages that it protects are among `protected`."""
+    table: str | None = None
+    """The table that it is a row of; None for a file of its own. Then `path` is this and, after a #, what the row calls itself."""
 
     def encode(self, text: str | None = None) -> bytes:
         """Source bytes of `text` (by default the document's own) in the document's encoding, byte order mark included."""
@@ -193,10 +195,11 @@ DOCUMENTS = table_schema(
         ("notes", pa.list_(pa.string())),
         ("num_chars", pa.int64()),
         ("num_words", pa.int64()),
+        ("table", pa.string()),
     ],
-    nullable=frozenset({"title", "language"}),
+    nullable=frozenset({"title", "language", "table"}),
 )
-"""Sorted by path, doc_id. The text is not here: the chunks joined are the text."""
+"""In the order of the inputs, and of the rows of a table; each doc_id once. The text is not here: the chunks joined are the text."""
 
 CHUNKS = table_schema(
     "chunks",

@@ -59,6 +59,38 @@ class S3Files(S3FileSystem):  # type: ignore[misc]
     age_s = sync_wrapper(_age_s)
     """Seconds since an object was written, by the server's clock alone; FileNotFoundError without one."""
 
+    async def _has_objects(self, path: str) -> bool:
+        bucket, key, _ = self.split_path(path)
+        listed = await self._call_s3("list_objects_v2", Bucket=bucket, Prefix=f"{key.rstrip('/')}/" if key else "", MaxKeys=1)
+        return bool(listed.get("Contents"))
+
+    has_objects = sync_wrapper(_has_objects)
+    """Whether something lies under that name; one is listed, of however many."""
+
+    async def _cat_file(self, path: str, **given: Any) -> Any:
+        # more at once would ask for its size first, and what is read whole is small
+        return await super()._cat_file(path, **{"max_concurrency": 1} | given)
+
+    def snapshot(self) -> "S3Snapshot":
+        """The same store for one question."""
+        return S3Snapshot()
+
+
+class S3Snapshot(S3Files):
+    """Asks once what is to be known of an object: DuckDB asks five times for each file that it opens, before its first byte."""
+
+    cachable = False
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(**options)
+        self._known: dict[str, Any] = {}
+
+    async def _info(self, path: str, *given: Any, **kwargs: Any) -> Any:
+        key = self._strip_protocol(path)
+        if key not in self._known:
+            self._known[key] = await super()._info(path, *given, **kwargs)
+        return self._known[key]
+
 
 @contextmanager
 def _explained(method: str, kwargs: dict[str, Any]) -> Iterator[None]:

@@ -5,15 +5,12 @@ in the order of a walk through that tree, each block is computed once while the 
 """
 
 from array import array
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import accumulate, pairwise
+from itertools import pairwise
 
 CPU_BLOCK_SIZE, GPU_BLOCK_SIZE = 32, 16
 """Tokens of a block where no setting says. vLLM's own on a CPU is 128: a prefix shorter than a block is never reused."""
-
-MAX_EXCESS = 0.1
-"""By how much of the mean a worker's share of the work may be larger than it, to keep a group of prompts whole."""
 
 
 class PrefixTree:
@@ -69,8 +66,6 @@ class PrefixPlan:
 
     order: list[int]
     """Positions of the prompts as they were given: each once, those that share most beside each other."""
-    depths: list[int]
-    """Blocks that each prompt of the order shares with the one before it; 0 for the first."""
     num_tokens: int
     reusable_tokens: int
     """At best, as in PrefixTree; this order needs no larger cache for it than the longest prompts in flight."""
@@ -96,8 +91,7 @@ def plan_prefixes(
     shared = [0, *(_common(paths[left], paths[right]) for left, right in pairwise(by_path)), 0]
     groups = {position: tuple(paths[position][: max(shared[rank : rank + 2])]) for rank, position in enumerate(by_path)}
     order = sorted(by_path, key=lambda position: (groups[position], -expected[position], position))
-    depths = [0, *(_common(groups[left], groups[right]) for left, right in pairwise(order))] if order else []
-    return PrefixPlan(order, depths, tree.num_tokens, tree.reusable_tokens)
+    return PrefixPlan(order, tree.num_tokens, tree.reusable_tokens)
 
 
 def _common(left: Sequence[int], right: Sequence[int]) -> int:
@@ -105,24 +99,3 @@ def _common(left: Sequence[int], right: Sequence[int]) -> int:
         if first != second:
             return depth
     return min(len(left), len(right))
-
-
-def share_out(plan: PrefixPlan, num_workers: int, loads: Sequence[float]) -> list[list[int]]:
-    """Cut a plan's order into one run of prompts for each worker; `loads` is the work of each prompt, in the order they were given.
-
-    The cuts are where least is shared, and no share is larger than the mean by more than MAX_EXCESS of it and one prompt. There are
-    fewer shares where there are fewer prompts.
-    """
-    done = [0.0, *accumulate(loads[position] for position in plan.order)]
-    cuts = [0, *_cuts(plan.depths, done, num_workers), len(plan.order)]
-    return [plan.order[start:end] for start, end in pairwise(cuts) if start < end]
-
-
-def _cuts(depths: Sequence[int], done: Sequence[float], num_workers: int) -> Iterator[int]:
-    mean = done[-1] / num_workers
-    slack = MAX_EXCESS * mean / 2
-    for number in range(1, num_workers):
-        goal = number * mean
-        near = [rank for rank in range(1, len(depths)) if abs(done[rank] - goal) <= slack]
-        nearest = min(range(len(done)), key=lambda rank: abs(done[rank] - goal))
-        yield min(near, key=lambda rank: (depths[rank], abs(done[rank] - goal))) if near else nearest

@@ -116,6 +116,7 @@ def build_scripted(
     *,
     seconds_to_load: float = 0.0,
     seconds_a_call: float = 0.0,
+    seconds_a_token: float = 0.0,
     kill_word: str | None = None,
     reject_word: str | None = None,
     endless_word: str | None = None,
@@ -132,7 +133,7 @@ def build_scripted(
         return word is not None and word in tokenizer.decode(request.token_ids)
 
     def reject(request: Request) -> str | None:
-        time.sleep(seconds_a_call)
+        time.sleep(seconds_a_call + seconds_a_token * len(request.token_ids))
         if holds(kill_word, request):
             os.kill(os.getpid(), signal.SIGKILL)
         return f"The prompt holds {reject_word!r}, which this engine was told to refuse." if holds(reject_word, request) else None

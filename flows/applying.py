@@ -1,11 +1,13 @@
 """`flows apply`: the documents of a run with the accepted findings in them, and proof that nothing else changed."""
 
+from collections import Counter
 from itertools import groupby
 from operator import attrgetter
 from pathlib import PurePosixPath
 
 from chunkers.paths import AnyPath, path_of
 from chunkers.records import Document
+from flows.applied_tables import apply_table, check_target, find_tables
 from flows.corpus import restore_corpus
 from flows.runs import Run, RunError, write_file
 from flows.summary import read_findings
@@ -16,7 +18,8 @@ from postprocess.records import Finding
 def apply_run(run: Run, target: AnyPath, min_confidence: float | None, decisions_path: AnyPath | None) -> list[str]:
     """Write each document corrected, in its own encoding; returns a line for each.
 
-    Before the first file is written the changes of all documents are undone again and compared with the sources.
+    Before the first file is written the changes of all documents are undone again and compared with the sources; those of a table's rows
+    one by one, before its copy has its name.
     Raises RunError for an unfinished run or a target that does not fit, AssembleError for decisions that do not.
     """
     if run.state == "unfinished":
@@ -27,15 +30,22 @@ def apply_run(run: Run, target: AnyPath, min_confidence: float | None, decisions
     findings = read_findings(run)
     chosen = select_findings(findings, min_confidence=min_confidence, decisions=decisions)
     by_document = {doc_id: list(group) for doc_id, group in groupby(chosen, key=attrgetter("doc_id"))}
-    documents = list(restore_corpus(run.shards(), run.folder / "documents.parquet"))
+    totals = Counter(finding.doc_id for finding in findings)
+    every = restore_corpus(run.shards(), run.folder / "documents.parquet")
+    documents, tables = [document for document in every if document.table is None], find_tables(run)
+    targets = _targets([*(document.path for document in documents), *tables], target)
+    for table, path in zip(tables, targets[len(documents) :], strict=True):
+        check_target(table, path)
     corrected, lines = {}, []
-    for path, document in _targets(documents, target):
+    for document, path in zip(documents, targets, strict=False):
         own = by_document.get(document.doc_id, [])
         corrected[path] = _correct(document, own)
-        lines.append(f"{path}: {len(own)} of {sum(finding.doc_id == document.doc_id for finding in findings)} findings applied")
+        lines.append(f"{path}: {len(own)} of {totals[document.doc_id]} findings applied")
     for path, content in corrected.items():
         write_file(path, content)
-    return lines
+    return lines + [
+        apply_table(run, table, path, by_document, totals) for table, path in zip(tables, targets[len(documents) :], strict=True)
+    ]
 
 
 def _read_decisions(path: AnyPath, run: Run) -> Decisions:
@@ -48,23 +58,23 @@ def _read_decisions(path: AnyPath, run: Run) -> Decisions:
     return decisions
 
 
-def _targets(documents: list[Document], target: AnyPath) -> list[tuple[AnyPath, Document]]:
-    """Where each document goes; no two to one place, and none onto a source."""
-    if len(documents) > 1 and target.is_file():
-        raise RunError(f"{target} is a file, and the run has {len(documents)} documents; give a folder with -o.")
-    is_folder = len(documents) > 1 or target.is_dir()
-    pairs = [(target / PurePosixPath(document.path).name if is_folder else target, document) for document in documents]
-    sources = {path_of(document.path).resolve() for document in documents}
-    taken: set[AnyPath] = set()
-    for path, document in pairs:
-        if path in taken:
+def _targets(sources: list[str], target: AnyPath) -> list[AnyPath]:
+    """Where each file goes, in their order; no two to one place, and none onto a source."""
+    if len(sources) > 1 and target.is_file():
+        raise RunError(f"{target} is a file, and the run has {len(sources)} documents; give a folder with -o.")
+    is_folder = len(sources) > 1 or target.is_dir()
+    kept = {path_of(source).resolve(): source for source in sources}
+    targets: dict[AnyPath, None] = {}
+    for source in sources:
+        path = target / PurePosixPath(source).name if is_folder else target
+        if path in targets:
             raise RunError(
                 f"Two documents of the run are called {path.name}, and {target} holds one of a name; run their folders one by one."
             )
-        if path.resolve() in sources:
-            raise RunError(f"{path} is a source of the run ({document.path}); a source is never overwritten; give another place with -o.")
-        taken.add(path)
-    return pairs
+        if (own := kept.get(path.resolve())) is not None:
+            raise RunError(f"{path} is a source of the run ({own}); a source is never overwritten; give another place with -o.")
+        targets[path] = None
+    return list(targets)
 
 
 def _correct(document: Document, findings: list[Finding]) -> bytes:

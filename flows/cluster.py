@@ -25,6 +25,7 @@ import dask
 from dask.distributed import Client, Nanny, Scheduler, SpecCluster, WorkerPlugin
 from distributed.client import FutureCancelledError
 from distributed.comm.core import CommClosedError
+from distributed.scheduler import KilledWorker
 from prefect.futures import PrefectFuture
 from prefect.task_runners import TaskRunner
 from prefect_dask import DaskTaskRunner  # type: ignore[attr-defined]
@@ -53,7 +54,7 @@ from flows.workers import MAX_SHARDS_AT_ONCE
 logger = logging.getLogger(__name__)
 
 LOOK_S = 1.0
-"""Between two looks at what the workers did; a limit of money or engine-hours is passed by as much."""
+"""Between two looks at what the workers did, for each hundred of them; a limit of money or engine-hours is passed by as much."""
 MAX_CONNECT_S = 15.0
 MAX_AWAY_S = 600.0
 """How long a scheduler that went away is waited for."""
@@ -172,7 +173,7 @@ class ClusterWorkers:
     def place(self, index: int, *, at_engine: bool = False) -> AbstractContextManager[Any]:
         """As the protocol says; where workers own GPUs, the tasks that need an engine go to them alone."""
         resources = {"resources": {GPU: 1 / MAX_SHARDS_AT_ONCE}} if at_engine and self._has_gpus else {}
-        return dask.annotate(priority=-index, **resources)  # type: ignore[attr-defined, no-any-return]
+        return dask.annotate(priority=-index, **resources)  # type: ignore[attr-defined]
 
     @cached_property
     def _has_gpus(self) -> bool:
@@ -218,6 +219,11 @@ class ClusterWorkers:
 
     def recover(self, error: BaseException) -> bool:
         """As the protocol says: a scheduler that is started again knows nothing; what was answered is in the call store."""
+        if isinstance(error, KilledWorker):
+            raise ClusterError(
+                f"--cluster {self._config.cluster}: {error.allowed_failures + 1} workers died one after another while they worked on "
+                "the same shard. Their logs, and the machines' (out of memory?), say why; what is answered is kept."
+            ) from error
         if _LOCAL.fullmatch(str(self._config.cluster)):
             return False
         if not isinstance(error, FutureCancelledError | CommClosedError) and self._connected.status == "running":
@@ -251,6 +257,12 @@ class ClusterWorkers:
                 states[state.name].append(state)
         return [reduce(add, states[name]) for name in self._names]
 
+    def look_apart(self) -> list[tuple[str, ModelState]]:
+        """As the protocol says; in the order in which they were first heard of."""
+        with self._reports_lock:
+            reports = list(self._reports.values())
+        return [(":".join(map(str, report.process)), state) for report in reports for state in report.states if state.num_chunks]
+
     def phases(self) -> dict[Phase, float]:
         """The seconds of all workers together."""
         own = measure_phases()
@@ -278,9 +290,14 @@ class ClusterWorkers:
 
     def _keep_watch(self) -> None:
         """Hear what the workers did, and end the budget where it is spent by all of them together."""
-        while not self._is_ended.wait(LOOK_S):
+        num_workers = 1
+        while not self._is_ended.wait(LOOK_S * max(1, num_workers / 100)):
             try:
-                self._take(self._connected.run(_report, on_error="ignore"))
+                reports = self._connected.run(_report, on_error="ignore")
+                if num_workers and not reports:
+                    logger.warning("No worker is left at %s; the run goes on as soon as one joins.", self._config.cluster)
+                num_workers = len(reports)
+                self._take(reports)
                 if reason := self._find_end():
                     self._connected.run(_end_budget, reason, on_error="ignore")
             except (OSError, TimeoutError, ClusterError) as error:

@@ -18,7 +18,11 @@ if TYPE_CHECKING:
 
 FlowArgument = Annotated[str, typer.Argument(metavar="FLOW", help="proofread")]
 InputsArgument = Annotated[
-    list[str], typer.Argument(metavar="INPUT…", help="Markdown or text files, or quoted patterns such as 'books/*.md'.")
+    list[str],
+    typer.Argument(
+        metavar="INPUT…",
+        help="Markdown or text files, folders, quoted patterns such as 'books/*.md', tables of documents (.parquet, .jsonl).",
+    ),
 ]
 ModelOption = Annotated[
     list[str] | None,
@@ -38,6 +42,11 @@ MaxTokensOption = Annotated[int | None, typer.Option(help="Token budget of a chu
 StyleOption = Annotated[
     str | None, typer.Option(help="Style sheet of all inputs (default: NAME.style.toml beside each, else style.toml in its folder).")
 ]
+TextColumnOption = Annotated[
+    str | None, typer.Option(help="Of a .parquet or .jsonl of documents: the column with the text (default text).")
+]
+IdColumnOption = Annotated[str | None, typer.Option(help="The column that a row is called by (default: id or url, else its number).")]
+TextFormatOption = Annotated[str | None, typer.Option(help="What the texts of tables are: text or markdown (default text).")]
 FreshOption = Annotated[
     bool | None, typer.Option("--fresh", help="Ignore stored answers and compute everything anew; nothing stored is deleted.")
 ]
@@ -58,6 +67,9 @@ def run(
     min_suggest: Annotated[float | None, typer.Option(help="Edits below do not become findings (default 0.1).")] = None,
     max_tokens: MaxTokensOption = None,
     style: StyleOption = None,
+    text_column: TextColumnOption = None,
+    id_column: IdColumnOption = None,
+    text_format: TextFormatOption = None,
     fresh: FreshOption = None,
     max_error_rate: Annotated[
         float | None, typer.Option(help="Share of calls or inputs that may fail (default 0.01); more is exit code 3.")
@@ -82,6 +94,9 @@ def run(
         min_suggest=min_suggest,
         max_tokens=max_tokens,
         style=style,
+        text_column=text_column,
+        id_column=id_column,
+        text_format=text_format,
         fresh=fresh,
         max_error_rate=max_error_rate,
         max_cost=max_cost,
@@ -190,7 +205,14 @@ def plan(
     limit: LimitOption = None,
     max_tokens: MaxTokensOption = None,
     style: StyleOption = None,
+    text_column: TextColumnOption = None,
+    id_column: IdColumnOption = None,
+    text_format: TextFormatOption = None,
     fresh: FreshOption = None,
+    near_duplicates: Annotated[
+        float | None,
+        typer.Option(min=0.5, max=1, help="Count chunks at least so similar to an earlier one: the share of word triples that both have."),
+    ] = None,
     output_format: Annotated[str, typer.Option("--format", help="table or json.")] = "table",
 ) -> None:
     """What `flows run` with these arguments would compute, and what is stored; nothing is loaded or written."""
@@ -212,11 +234,14 @@ def plan(
         limit=limit,
         max_tokens=max_tokens,
         style=style,
+        text_column=text_column,
+        id_column=id_column,
+        text_format=text_format,
         fresh=fresh,
     )
     without_spending()
     try:
-        found = plan_calls(plan_run(flow, tuple(inputs), config), config)
+        found = plan_calls(plan_run(flow, tuple(inputs), config), config, near_duplicates)
     except (ConfigError, DocumentError, ModelError, NothingToDoError, OSError) as error:
         fail(str(error))
     if output_format == "json":

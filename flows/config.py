@@ -6,7 +6,7 @@ from dataclasses import asdict
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 from urllib.parse import urlsplit
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
@@ -23,6 +23,9 @@ from engine.options import check_options, deciding_options
 from engine.process import EngineKind
 from engine.sources import source_of
 from flows.identity import canonical_json
+
+if TYPE_CHECKING:
+    from chunkers.readers.tables import TableColumns
 
 Protocol = Literal["auto", "score", "edits", "rewrite"]
 Quantization = Literal["auto", "none", "int8"]
@@ -228,6 +231,12 @@ class RunConfig(BaseSettings):
     """Edits below do not become findings."""
     calibration: str | None = None
     """A file of `flows calibrate` that confidences come from; None for the one that comes with galley."""
+    text_column: str = "text"
+    """Of a table of documents (`.parquet`, `.jsonl`): the column, or the key of each line, that holds the text."""
+    id_column: str | None = None
+    """The one that says what a row is called; None for `id` or `url` where there is one, else the row's number."""
+    text_format: Literal["text", "markdown"] = "text"
+    """What the texts of tables are read as: `text` or `markdown`."""
     max_tokens: int = Field(default=448, ge=64)
     """Of a chunk; 448 tokens are about 330 words."""
     max_context_tokens: int = Field(default=32, ge=0)
@@ -311,6 +320,12 @@ class RunConfig(BaseSettings):
         if quantization == "auto" and source_of(found.source) == source_of(PROOFREADER) and is_plain and find_device() is Device.CPU:
             quantization = "int8"  # what its calibration was fitted on
         return found.model_copy(update={"protocol": protocol, "quantization": quantization})
+
+    def table_columns(self) -> "TableColumns":
+        """Where in a table the documents stand."""
+        from chunkers.readers.tables import TableColumns  # the readers take a while, and most commands read nothing
+
+        return TableColumns(text=self.text_column, id=self.id_column, format=self.text_format)
 
     def find_prices(self, name: str) -> PricesConfig:
         """The model's own prices, or those of all."""

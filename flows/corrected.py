@@ -112,6 +112,8 @@ def load_corrected(documents: Iterable[Document], truth: Sequence[Path], books: 
     files = {path.name: path for path in truth if path not in folders}
     corrected = []
     for document in documents:
+        if document.table is not None:
+            raise CorrectedError(f"{document.table} is a table of documents; corrections are of files; give its documents as files.")
         name = PurePosixPath(document.path).stem
         path = _find_truth(document.path, f"{name}{TRUTH_SUFFIX}", folders, files) if truth else _path_beside(document.path)
         try:

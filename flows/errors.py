@@ -6,10 +6,10 @@ from dataclasses import dataclass
 import pyarrow as pa
 
 from chunkers.paths import AnyPath
+from chunkers.readers import Unread
 from chunkers.records import table_schema
 from chunkers.shards import write_shard
 from engine.records import Completion
-from flows.corpus import Unread
 
 ERRORS = table_schema(
     "errors",

@@ -19,12 +19,12 @@ from typing import TYPE_CHECKING, Any, TextIO
 from rich.console import Console
 
 from chunkers.paths import path_of
-from chunkers.readers import read_document
+from chunkers.readers import Unread, read_documents
 from chunkers.records import DocumentError
 from engine.protocol import Steps
 from flows.collation import find_calibration
 from flows.config import LIMITS, ConfigError, RunConfig
-from flows.corpus import expand_inputs
+from flows.corpus import MAX_TOLD, expand_inputs
 from flows.costs import write_ledger
 from flows.ends import End, find_end
 from flows.engines import HostedModel, ModelState, host_model
@@ -128,17 +128,21 @@ def plan_run(flow: str, patterns: tuple[str, ...], config: RunConfig) -> Plan:
     """
     find_calibration(config)
     inputs = tuple(expand_inputs(patterns))
-    has_prose, num_read, problems = False, 0, []
+    has_prose, num_read, problems = False, 0, list[str]()
     for path in inputs:
         try:
-            document = read_document(path)
+            for found in read_documents(path, config.table_columns()):
+                if isinstance(found, Unread):
+                    problems = [*problems, found.message][:MAX_TOLD]
+                    continue
+                num_read += 1
+                has_prose = bool(found.num_words)
+                if has_prose:
+                    break  # one is enough to know that the engine is needed; the flow reads them all
         except DocumentError as error:
-            problems.append(str(error))
-            continue
-        num_read += 1
-        if document.num_words:
-            has_prose = True
-            break  # one is enough to know that the engine is needed; the flow reads them all
+            problems = [*problems, str(error)][:MAX_TOLD]
+        if has_prose:
+            break
     if not num_read:
         raise NothingToDoError("\n".join(problems))
     hosted = tuple(host_model(name, config) for name in config.model)
@@ -219,7 +223,7 @@ def _execute(plan: Plan, config: RunConfig, command: list[str]) -> tuple[Run, En
         stop_on_signals(team.abort),
         stderr_to_file(run.log_dir / ENGINE_LOG) as terminal,
         warnings_to(terminal, run.log_dir / RUN_LOG),
-        ProgressLine(Console(file=terminal), team.look, run, created),
+        ProgressLine(Console(file=terminal), team, run, created),
     ):
         server = start_server()
         try:

@@ -29,8 +29,8 @@ class LogCopies:
                 there = (self._folder / name).read_bytes()
             except FileNotFoundError:
                 there = b""
-            here = path.read_bytes() if path.exists() else b""
-            if is_new or not here.startswith(there):
+            here = path.read_bytes() if path.exists() else None
+            if is_new or here is None or not here.startswith(there):
                 path.write_bytes(there)
             self._uploaded[name] = len(there)
 

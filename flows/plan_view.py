@@ -28,6 +28,9 @@ def render_plan(plan: RunPlan, currency: str) -> RenderableType:
         )
         table.add_row(model.name, *(f"{number:,}" for number in numbers))
     head = f"{plan.num_documents:,} documents, {plan.num_words:,} words, {plan.num_chunks:,} chunks of prose → {plan.run.folder}"
+    if plan.num_near_duplicates is not None:
+        share = plan.num_near_duplicates / plan.num_chunks if plan.num_chunks else 0.0
+        head += f"\n{plan.num_near_duplicates:,} of the chunks ({share:.0%}) repeat an earlier one, or nearly"
     parts: list[RenderableType] = [Text(head, style="bold"), *(Text(flatten(message), style="yellow") for message in plan.unread), table]
     parts += [Text(_estimate(model, currency), style="dim") for model in plan.models]
     parts += [Text(flatten(model.misfit), style="yellow") for model in plan.models if model.misfit]
@@ -53,6 +56,7 @@ def describe_plan(plan: RunPlan) -> dict[str, Any]:
         "documents": plan.num_documents,
         "words": plan.num_words,
         "chunks": plan.num_chunks,
+        "near_duplicates": plan.num_near_duplicates,
         "unread": list(plan.unread),
         "models": [
             {

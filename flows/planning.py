@@ -7,15 +7,18 @@ from dataclasses import dataclass, field
 from decimal import Decimal
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import NamedTuple
 
+from chunkers.duplicates import find_duplicates
 from chunkers.paths import AnyPath
+from chunkers.records import Chunk
+from chunkers.shards import read_shard
 from engine.budget import Budget, Spending
 from engine.fit import FitError
-from engine.outcomes import Asked
 from engine.records import Outcome
 from engine.score import JUDGE_TEMPLATE, MEND_TEMPLATE, READ_TEMPLATE
 from flows.config import RunConfig
-from flows.corpus import Corpus, build_corpus, read_rows, share_limit
+from flows.corpus import Corpus, build_corpus, share_limit
 from flows.engines import HostedModel, Limits, close_engines, limit_engines
 from flows.execute import Plan
 from flows.judge import Judged, ask_shard, score_shard, write_candidates
@@ -31,6 +34,14 @@ FURTHER = frozenset({MEND_TEMPLATE, JUDGE_TEMPLATE})
 """Templates of the questions that follow the reading of a chunk."""
 JUDGED_TOKENS = 45
 """Tokens computed for one of them, the rest of its prompt being cached: measured on the same book."""
+
+
+class _Kind(NamedTuple):
+    """What is counted of a question."""
+
+    template: str
+    is_skipped: bool
+    is_first: bool
 
 
 @dataclass(slots=True)
@@ -72,10 +83,12 @@ class RunPlan:
     """Of prose."""
     unread: tuple[str, ...]
     models: tuple[ModelPlan, ...]
+    num_near_duplicates: int | None
+    """Chunks of prose that repeat an earlier one, word for word or nearly; None where nobody asked."""
 
 
-def plan_calls(plan: Plan, config: RunConfig) -> RunPlan:
-    """Chunk the inputs and look every question up in the call store."""
+def plan_calls(plan: Plan, config: RunConfig, near_duplicates: float | None = None) -> RunPlan:
+    """Chunk the inputs and look every question up in the call store; and count chunks of prose that are at least so similar to others."""
     try:
         with TemporaryDirectory(prefix="flows-plan-") as folder:
             corpus = build_corpus(
@@ -86,22 +99,29 @@ def plan_calls(plan: Plan, config: RunConfig) -> RunPlan:
                 max_context_tokens=config.max_context_tokens,
                 max_shard_tokens=config.max_shard_tokens,
                 style_path=config.style,
+                columns=config.table_columns(),
             )
             candidates: dict[AnyPath, AnyPath] = {shard: Path(folder) / "candidates" / shard.name for shard in corpus.shard_paths}
             for shard, target in candidates.items():
                 write_candidates(shard, corpus.documents_path, target)
+            num_near = None if near_duplicates is None else _count_near_duplicates(corpus.shard_paths, near_duplicates)
             models = tuple(_plan_model(hosted, corpus, candidates, Path(folder), config) for hosted in plan.hosted)
-            rows = read_rows(corpus.documents_path)
     finally:
         close_engines()
     return RunPlan(
         run=plan.run,
-        num_documents=len(rows),
-        num_words=sum(row.num_words for row in rows.values()),
+        num_documents=corpus.num_documents,
+        num_words=corpus.num_words,
         num_chunks=sum(corpus.num_prose_chunks),
         unread=tuple(unread.message for unread in corpus.unread),
         models=models,
+        num_near_duplicates=num_near,
     )
+
+
+def _count_near_duplicates(shard_paths: Iterable[AnyPath], min_similarity: float) -> int:
+    texts = (chunk.text for path in shard_paths for chunk in read_shard(str(path), Chunk) if chunk.is_readable)
+    return sum(1 for _ in find_duplicates(texts, min_similarity))
 
 
 def without_spending() -> None:
@@ -111,11 +131,11 @@ def without_spending() -> None:
 
 def _plan_model(hosted: HostedModel, corpus: Corpus, candidates: dict[AnyPath, AnyPath], folder: AnyPath, config: RunConfig) -> ModelPlan:
     limits = share_limit(config.limit, corpus.num_prose_chunks)
-    asked = [
-        row
-        for shard, limit in zip(corpus.shard_paths, limits, strict=True)
-        for row in _judge(hosted, shard, candidates[shard], folder, limit).asked
-    ]
+    # counted shard by shard: of a large corpus the questions themselves do not fit into memory
+    asked: Counter[_Kind] = Counter()
+    for shard, limit in zip(corpus.shard_paths, limits, strict=True):
+        judged = _judge(hosted, shard, candidates[shard], folder, limit)
+        asked.update(_Kind(row.template, row.outcome is Outcome.SKIPPED_BUDGET, row.attempt == 1) for row in judged.asked)
     progress = hosted.progress
     made = ModelPlan(name=hosted.name, num_stored=progress.num_stored, num_failed_before=progress.num_failed_before)
     made.misfit = _find_misfit(hosted) if config.check_fit else None
@@ -151,26 +171,27 @@ def _judge(hosted: HostedModel, shard: AnyPath, candidates: AnyPath, folder: Any
     return ask_shard(shard, target, hosted, limit)
 
 
-def _count_chunks(asked: Iterable[Asked]) -> Counter[str]:
-    return Counter(
-        "new" if row.outcome is Outcome.SKIPPED_BUDGET else "stored" for row in asked if row.template not in FURTHER and row.attempt == 1
-    )
+def _count_chunks(asked: Counter[_Kind]) -> Counter[str]:
+    chunks: Counter[str] = Counter()
+    for kind, number in asked.items():
+        if kind.template not in FURTHER and kind.is_first:
+            chunks["new" if kind.is_skipped else "stored"] += number
+    return chunks
 
 
-def _expect_judged(asked: Iterable[Asked], chunks: Counter[str], usual: int) -> int:
+def _expect_judged(asked: Counter[_Kind], chunks: Counter[str], usual: int) -> int:
     """Of chunks that a model has yet to read: as many as those have that it has read."""
-    templates = Counter(row.template for row in asked)
-    if not templates[READ_TEMPLATE]:
+    if not any(kind.template == READ_TEMPLATE for kind in asked):
         return 0
-    each = sum(templates[name] for name in FURTHER) / chunks["stored"] if chunks["stored"] else usual
+    num_further = sum(number for kind, number in asked.items() if kind.template in FURTHER)
+    each = num_further / chunks["stored"] if chunks["stored"] else usual
     return round(each * chunks["new"])
 
 
-def _computed_share(asked: Iterable[Asked]) -> float:
+def _computed_share(asked: Counter[_Kind]) -> float:
     """Of the prompts' tokens; those of candidates' questions are nearly all in the prefix cache."""
-    rows = list(asked)
-    judging = sum(row.template in FURTHER and row.outcome is Outcome.SKIPPED_BUDGET for row in rows)
-    skipped = sum(row.outcome is Outcome.SKIPPED_BUDGET for row in rows)
+    skipped = sum(number for kind, number in asked.items() if kind.is_skipped)
+    judging = sum(number for kind, number in asked.items() if kind.is_skipped and kind.template in FURTHER)
     return 1.0 - 0.9 * judging / skipped if skipped else 1.0
 
 

@@ -7,15 +7,21 @@ import time
 from collections.abc import Callable, Iterable, Sequence
 from datetime import UTC, datetime
 from types import TracebackType
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
-from rich.console import Console
+from rich.console import Console, Group, RenderableType
+from rich.live import Live
+from rich.spinner import Spinner
+from rich.table import Table
 from rich.text import Text
 
 from chunkers.storage import StorageError
 from engine.feed import Progress
 from flows.engines import ModelState
 from flows.runs import Run
+
+if TYPE_CHECKING:
+    from flows.workers import Workers
 
 logger = logging.getLogger(__name__)
 
@@ -48,9 +54,18 @@ def _measure(state: ModelState) -> dict[str, float | int]:
 class SaidLine:
     """A line that moves in a terminal, and is said now and then elsewhere, until closed."""
 
-    def __init__(self, console: Console, line: Callable[[], str], is_due: Callable[[], bool]) -> None:
-        """`is_due` is asked twice a second, and elsewhere than in a terminal whether the line is to be said now."""
-        self._console, self._line, self._is_due = console, line, is_due
+    def __init__(
+        self,
+        console: Console,
+        line: Callable[[], str],
+        is_due: Callable[[], bool],
+        table: Callable[[], RenderableType | None] = lambda: None,
+    ) -> None:
+        """`is_due` is asked twice a second, and elsewhere than in a terminal whether the line is to be said now.
+
+        `table` is what a terminal shows under the line, where there is anything.
+        """
+        self._console, self._line, self._is_due, self._table = console, line, is_due, table
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._run, name="progress", daemon=True)
 
@@ -64,9 +79,12 @@ class SaidLine:
 
     def _run(self) -> None:
         if self._console.is_terminal:
-            with self._console.status(Text(self._line())) as status:
+            spinner = Spinner("dots", Text(self._line()), style="status.spinner")
+            with Live(spinner, console=self._console, refresh_per_second=12.5, transient=True) as live:
                 while not self._stop.wait(MOVING_EVERY_S):
-                    status.update(Text(self._line()))
+                    spinner.update(text=Text(self._line()))
+                    table = self._table()
+                    live.update(spinner if table is None else Group(spinner, table))
                     self._is_due()
         else:
             while not self._stop.wait(MOVING_EVERY_S):
@@ -77,13 +95,12 @@ class SaidLine:
 class ProgressLine:
     """Says how far the models have come until closed."""
 
-    def __init__(self, console: Console, look: Callable[[], Sequence[ModelState]], run: Run, started_at: datetime) -> None:
-        """`look` tells what the models did so far, in the order in which they are asked."""
-        self._look, self._run_folder = look, run
+    def __init__(self, console: Console, team: "Workers", run: Run, started_at: datetime) -> None:
+        self._team, self._run_folder = team, run
         self._started, self._started_at = time.monotonic(), started_at
         self._said_at = self._written_at = 0.0
         self._judging_since: dict[str, float] = {}
-        self._said = SaidLine(console, self._line, self._note)
+        self._said = SaidLine(console, self._line, self._note, self._table)
 
     def __enter__(self) -> Self:
         self._said.__enter__()
@@ -117,13 +134,18 @@ class ProgressLine:
             "updated_at": datetime.now(UTC).isoformat(),
             "wall_s": round(time.monotonic() - self._started, 2),
             "line": self._line(),
-            "models": measure_models(self._look()),
+            "models": measure_models(self._team.look()),
         }
+
+    def _table(self) -> Table | None:
+        """A row for each worker and model; None for a single one, of which the line says all."""
+        states = self._team.look_apart()
+        return describe_workers(states) if len(states) > 1 else None
 
     def _line(self) -> str:
         seconds = time.monotonic() - self._started
         elapsed = format_minutes(seconds)
-        for state in reversed(self._look()):
+        for state in reversed(self._team.look()):
             progress = state.progress
             if not progress.num_answered:
                 continue
@@ -137,6 +159,30 @@ class ProgressLine:
             counts = f"{chunks} · {progress.num_answered:,} calls · {describe_rate(progress)}{failed}"
             return f"{elapsed}  {state.name}: {share:.0%} · {counts}{f' · {left}' if left else ''}"
         return f"{elapsed}  the engine loads, documents are read"
+
+
+def describe_workers(states: Sequence[tuple[str, ModelState]]) -> Table:
+    """What each worker did with each model so far; the share cached is of the tokens of prompts."""
+    table = Table(box=None, pad_edge=False, header_style="dim")
+    for column in ("worker", "model"):
+        table.add_column(column, no_wrap=True)
+    for column in ("chunks read", "calls", "tokens/s", "cached", "failed", "engine"):
+        table.add_column(column, justify="right", no_wrap=True)
+    for worker, state in states:
+        progress = state.progress
+        rate = f"{progress.computed_tokens / progress.busy_seconds:,.0f}" if progress.busy_seconds else ""
+        cached = f"{progress.cached_tokens / progress.prompt_tokens:.0%}" if progress.prompt_tokens else ""
+        engine = (
+            "loads"
+            if not state.load_seconds and not progress.num_answered
+            else f"restarted {progress.num_deaths}×"
+            if progress.num_deaths
+            else ""
+        )
+        chunks = f"{state.num_read:,} of {state.num_chunks:,}"
+        cells = (worker, state.name, chunks, f"{progress.num_answered:,}", rate, cached, f"{progress.num_failed:,}", engine)
+        table.add_row(*(Text(cell) for cell in cells))
+    return table
 
 
 def expect_calls(num_read: int, num_chunks: int, num_further: int) -> float:

@@ -83,6 +83,8 @@ def write_reports(folder: AnyPath, corpus: Corpus, errors: list[ErrorRow], conte
         own = by_document.get(document.doc_id, [])
         survey.add(document)
         num_chapters += sum(block.level in (1, 2) for block in document.blocks)
+        if document.table is not None:
+            continue  # a million rows want no two million files, and nothing lies beside a row
         _write_copies(folder, names[document.doc_id], document, own, context.min_confidence)
         truth_path = path_of(document.path).with_suffix(".edits.json")
         if not is_web(document.path) and truth_path.is_file():
@@ -158,12 +160,15 @@ def _write_copies(folder: AnyPath, name: str, document: Document, findings: list
 
 
 def name_files(rows: Iterable[DocumentRow]) -> dict[str, str]:
-    """A file name without suffix for each document: of safe characters only, each once, whatever the documents are called."""
+    """A file name without suffix for each document that is a file: of safe characters only, each once, whatever they are called."""
     names: dict[str, str] = {}
+    used = {"report"}
     for row in rows:
+        if row.table is not None:
+            continue  # what a row calls itself names no file
         stem = re.sub(r"[^\w.-]+", "-", PurePosixPath(row.path).stem).strip(".-")[:60] or "document"
-        taken = stem in names.values() or stem == "report"
-        names[row.doc_id] = f"{stem}-{row.doc_id[:8]}" if taken else stem
+        name = names[row.doc_id] = f"{stem}-{row.doc_id[:8]}" if stem in used else stem
+        used.add(name)
     return names
 
 
@@ -176,7 +181,7 @@ def _title(rows: list[DocumentRow]) -> str:
 def _report_document(row: DocumentRow) -> ReportDocument:
     return ReportDocument(
         doc_id=row.doc_id,
-        name=PurePosixPath(row.path).name,
+        name=PurePosixPath(row.path).name if row.table is None else f"{PurePosixPath(row.table).name}{row.path.removeprefix(row.table)}",
         title=row.title,
         num_words=row.num_words,
         num_chars=row.num_chars,

@@ -7,12 +7,13 @@ import re
 import socket
 import tempfile
 import time
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
-from typing import Any, TextIO
+from typing import Any, TextIO, TypeVar
 
 from chunkers.paths import AnyPath, ObjectPath, path_of
 from chunkers.storage import StorageError
@@ -23,6 +24,10 @@ SUCCESS, PARTIAL = "_SUCCESS", "_PARTIAL"
 LOCK, PROGRESS = "lock", "progress.json"
 RUN_LOG, ENGINE_LOG = "run.log", "engine.log"
 SHARDS = "chunks/shards.json"
+Item = TypeVar("Item")
+Told = TypeVar("Told")
+MAX_ASKED = 16
+"""Requests to a store at once."""
 MAX_LOOK_S = 0.5
 """Who looks whether a run is going on holds its lock for a moment; a run that starts then waits so long."""
 
@@ -202,30 +207,59 @@ class Run:
         return [self.folder / "chunks" / name for name in self.shard_names()]
 
     def list_files(self, pattern: str) -> list[AnyPath]:
-        """Files of the folder that fit, sorted, such as `scores/*/shard-*.parquet`, in which the star is a model's folder.
+        """Files of the folder that fit, sorted, such as `scores/*/shard-*.parquet`, in which the star is a model's folder."""
+        return self.list_tables([pattern])[pattern]
+
+    def list_tables(self, patterns: Iterable[str]) -> dict[str, list[AnyPath]]:
+        """The same of several patterns.
 
         Of a finished run in a store the names are known, and a listing, which may be late, is not asked.
         """
-        if isinstance(self.folder, Path):
-            return sorted(self.folder.glob(pattern))
-        table, _, rest = pattern.partition("/")
-        if not rest:
-            return [self.folder / table] if (self.folder / table).exists() else []
-        if self.state not in ("done", "partial"):
-            return sorted(self.folder.glob(pattern))
-        names, folders = self.shard_names(), [self.folder / table]
-        if "/" in rest:
-            folders = [self.folder / table / name for name in self._list_model_folders()]
-        return [folder / name for folder in folders if names and (folder / names[0]).exists() for name in names]
+        folder = self.folder
+        if isinstance(folder, Path):
+            return {pattern: sorted(folder.glob(pattern)) for pattern in patterns}
+        wanted = list(patterns)
+        if any("/" in pattern for pattern in wanted) and self.state not in ("done", "partial"):
+            found = ask_each(wanted, self._list_now)
+        else:
+            found = ask_each(self._name_files(wanted), _keep_existing)
+        return dict(zip(wanted, found, strict=True))
 
-    def _list_model_folders(self) -> list[str]:
+    def _list_now(self, pattern: str) -> list[AnyPath]:
+        if "/" in pattern:
+            return sorted(self.folder.glob(pattern))
+        return _keep_existing([self.folder / pattern])
+
+    def _name_files(self, patterns: Sequence[str]) -> list[list[AnyPath]]:
+        """What each of them stands for in a finished run, whether it is there or not."""
         from engine.models import slug_of  # here: finding a run needs nothing of it
 
-        return sorted({f"model={slug_of(model)}" for model in self.read_manifest()["config"]["model"]})
+        names = self.shard_names() if any("/" in pattern for pattern in patterns) else []
+        asked = self.read_manifest()["models"] if any(pattern.count("/") > 1 for pattern in patterns) else []
+        models = sorted({f"model={slug_of(model['name'])}" for model in asked})
+        named = []
+        for pattern in patterns:
+            table, *rest = pattern.split("/")
+            folders = [self.folder / table / model for model in models] if len(rest) > 1 else [self.folder / table]
+            named.append([folder / name for folder in folders for name in names] if rest else folders)
+        return named
 
     def shard_names(self) -> list[str]:
         """The names of its shards, the same in every table, as the run has noted them; of runs of earlier versions, as they are listed."""
         return read_shard_names(self.folder)
+
+
+def _keep_existing(paths: Sequence[AnyPath]) -> list[AnyPath]:
+    """Those whose folder has its first file: a table has all of its shards or none."""
+    first = {path.parent: path for path in reversed(paths)}
+    there = {folder for folder, path in first.items() if path.exists()}
+    return [path for path in paths if path.parent in there]
+
+
+def ask_each(items: Sequence[Item], ask: Callable[[Item], Told]) -> list[Told]:
+    """What `ask` makes of each, in their order, several at a time: of what is in a store each answer takes its way there and back."""
+    with ThreadPoolExecutor(MAX_ASKED, thread_name_prefix="ask") as threads:
+        return list(threads.map(ask, items))
 
 
 def write_shard_names(folder: AnyPath, names: Iterable[str]) -> None:
@@ -250,19 +284,20 @@ def name_run(flow: str, input_name: str, fingerprint: str) -> str:
 
 def list_runs(workspace: AnyPath) -> list[Run]:
     """All runs of a workspace, the latest first."""
-    found = list(_find_manifests(workspace))
+    if isinstance(workspace, ObjectPath):
+        folders = list((workspace / "runs").iterdir())
+        found = [(Run(folder), time) for folder, time in zip(folders, ask_each(folders, _find_time), strict=True) if time is not None]
+    else:
+        found = [(Run(path.parent), path.stat().st_mtime_ns) for path in (workspace / "runs").glob("*/manifest.json")]
     return [run for run, _ in sorted(found, key=lambda each: (-each[1], each[0].name))]
 
 
-def _find_manifests(workspace: AnyPath) -> Iterator[tuple[Run, float]]:
-    """Each run with the time of its manifest."""
-    if isinstance(workspace, ObjectPath):
-        for folder in (workspace / "runs").iterdir():
-            with suppress(FileNotFoundError):
-                yield Run(folder), (folder / "manifest.json").modified_at().timestamp()
-        return
-    for path in (workspace / "runs").glob("*/manifest.json"):
-        yield Run(path.parent), path.stat().st_mtime_ns
+def _find_time(folder: ObjectPath) -> float | None:
+    """When its manifest was written; None where it has none."""
+    try:
+        return (folder / "manifest.json").modified_at().timestamp()
+    except FileNotFoundError:
+        return None
 
 
 def find_run(name: str, workspace: AnyPath) -> Run:

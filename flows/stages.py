@@ -29,6 +29,7 @@ def read_inputs(inputs: tuple[str, ...], folder: AnyPath, config: RunConfig) -> 
             max_context_tokens=config.max_context_tokens,
             max_shard_tokens=config.max_shard_tokens,
             style_path=config.style,
+            columns=config.table_columns(),
         )
 
 

@@ -100,22 +100,32 @@ class StyleBook:
     def __init__(self, given: str | None) -> None:
         self._given = given
         self._rows: list[StyleRow] = []
-        self._missing: dict[str, list[tuple[str, ...]]] = {}
+        self._missing: dict[str, tuple[str, ...]] = {}
+        """By sheet: what has stood in no document so far."""
+        self._of_table: tuple[str, StyleSheet] | None = None
 
     def apply(self, document: Document) -> None:
         """Note the document's sheet and which of its passages do not stand in it. Raises ConfigError as `find_sheet`."""
-        sheet = find_sheet(document.path, self._given)
+        sheet = self._find(document)
         if sheet.path is None or sheet.style.is_empty:
             return
-        self._missing.setdefault(sheet.path, []).append(apply_style(document, sheet.style).missing)
+        missing = apply_style(document, sheet.style).missing
+        self._missing[sheet.path] = tuple(passage for passage in self._missing.get(sheet.path, missing) if passage in missing)
         passage = render_style(sheet.style, document.text)
         self._rows.append(StyleRow(doc_id=document.doc_id, path=sheet.path, style=sheet.style.to_json(), passage=passage))
+
+    def _find(self, document: Document) -> StyleSheet:
+        """Of the rows of a table, that of the table."""
+        if document.table is None:
+            return find_sheet(document.path, self._given)
+        if self._of_table is None or self._of_table[0] != document.table:
+            self._of_table = document.table, find_sheet(document.table, self._given)
+        return self._of_table[1]
 
     def list_missing(self) -> Iterator[str]:
         """A warning for each protected passage or heading that stands in none of the documents of its sheet."""
         for path, missing in self._missing.items():
-            nowhere = set(missing[0]).intersection(*missing[1:])
-            for passage in (passage for passage in missing[0] if passage in nowhere):
+            for passage in missing:
                 yield (
                     f"{path}: «{_cut(passage)}» is protected and stands nowhere in the book; a passage is quoted as it stands there; "
                     "mend it, or remove it."

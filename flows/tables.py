@@ -24,7 +24,7 @@ from engine.score import SCORES
 from flows.asked import REQUESTS
 from flows.errors import ERRORS
 from flows.printable import flatten
-from flows.runs import Run, RunError, list_runs
+from flows.runs import Run, RunError, ask_each, list_runs
 from flows.styles import STYLES
 from postprocess.records import EDITS, FINDINGS
 from postprocess.yields import YIELDS
@@ -99,12 +99,13 @@ def open_views(run: Run) -> Iterator[duckdb.DuckDBPyConnection]:
     """A connection with one view for each table that the run has so far."""
     with duckdb.connect() as connection:
         if isinstance(run.folder, ObjectPath):
-            connection.register_filesystem(run.folder.open_filesystem())  # ours: DuckDB's own has to be downloaded
+            connection.register_filesystem(run.folder.open_snapshot())  # ours: DuckDB's own has to be downloaded
+        files = run.list_tables(FILES.values())
         for name, pattern in FILES.items():
-            if paths := run.list_files(pattern):
+            if paths := files[pattern]:
                 connection.execute(f"create view {name} as select * from {_read(paths, is_partitioned=name in PARTITIONED)}")
         if paths := list_calls(run.workspace):
-            own = " semi join requests using (row_key)" if run.list_files(FILES["requests"]) else ""
+            own = " semi join requests using (row_key)" if files[FILES["requests"]] else ""
             # parts of an older version of the call table lack columns
             added = "select null::varchar as messages, null::varchar as engine_settings where false"
             calls = f"(select * from {_read(paths, is_partitioned=False)} union all by name {added})"
@@ -148,14 +149,16 @@ def open_workspace(workspace: AnyPath) -> Iterator[duckdb.DuckDBPyConnection]:
     runs asked them. Columns that older runs have not are null there.
     """
     runs = list_runs(workspace)
-    ended = [run for run in runs if run.state in ENDED]
+    rows = ask_each(runs, _run_row)
+    ended = [run for run, row in zip(runs, rows, strict=True) if row["state"] in ENDED]
+    files = ask_each(ended, lambda run: run.list_tables(FILES.values()))
     with duckdb.connect() as connection:
         if isinstance(workspace, ObjectPath):
-            connection.register_filesystem(workspace.open_filesystem())  # ours: DuckDB's own has to be downloaded
-        connection.from_arrow(pa.Table.from_pylist([_run_row(run) for run in runs], schema=RUNS)).create("runs")
+            connection.register_filesystem(workspace.open_snapshot())  # ours: DuckDB's own has to be downloaded
+        connection.from_arrow(pa.Table.from_pylist(rows, schema=RUNS)).create("runs")
         connection.execute("create schema empty")
         for name, pattern in FILES.items():
-            paths = [path for run in ended for path in run.list_files(pattern)]
+            paths = [path for of_run in files for path in of_run[pattern]]
             columns = [pa.field("run", pa.string()), *SCHEMAS[name], *([pa.field("model", pa.string())] if name in PARTITIONED else [])]
             source = _read(paths, is_partitioned=name in PARTITIONED, file_column="run")
             # the folder's name in `RUNS/NAME/…/FILE.parquet`

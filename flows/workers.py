@@ -3,9 +3,9 @@
 from collections.abc import Sequence
 from concurrent.futures import Future
 from contextlib import AbstractContextManager, nullcontext
-from typing import Any, Protocol
+from typing import Any, Protocol, cast
 
-from prefect.futures import PrefectFuture
+from prefect.futures import PrefectConcurrentFuture, PrefectFuture
 from prefect.task_runners import TaskRunner, ThreadPoolTaskRunner
 
 from flows.engines import HostedModel, ModelState, abort_engines, close_engines
@@ -45,6 +45,10 @@ class Workers(Protocol):
         """What each model did so far, in the order in which they are asked."""
         ...
 
+    def look_apart(self) -> list[tuple[str, ModelState]]:
+        """The same for each worker that has begun with a model: its name, and what it did."""
+        ...
+
     def phases(self) -> dict[Phase, float]:
         """Seconds of work that needs no engine."""
         ...
@@ -82,12 +86,16 @@ class ProcessWorkers:
 
     def finish(self, model: str, shards: Sequence[PrefectFuture[Any]]) -> None:
         """As the protocol says; while the next engine loads, the last answers become tables."""
-        self._hosted[model].await_shards(shards)
+        self._hosted[model].await_shards(cast("Sequence[PrefectConcurrentFuture[Any]]", shards))
         self._hosted[model].close()
 
     def look(self) -> list[ModelState]:
         """As the protocol says."""
         return [model.state for model in self._hosted.values()]
+
+    def look_apart(self) -> list[tuple[str, ModelState]]:
+        """As the protocol says."""
+        return [("here", state) for state in self.look() if state.num_chunks]
 
     def phases(self) -> dict[Phase, float]:
         """As the protocol says."""

@@ -235,6 +235,9 @@ EVENTS = {
     "Ctrl-C, SIGTERM": "tests/flows/test_endings.py::test_signal_is_128_and_more_and_the_next_run_computes_only_the_rest",
     "the same run is started twice at once": "tests/flows/test_endings.py::test_same_run_is_not_worked_on_twice_at_once",
     "a file cannot be read (binary, wrong format, missing)": "tests/flows/test_endings.py::test_unreadable_inputs_count_as_failed_rows",
+    "a row of a table cannot be read": (
+        "tests/chunkers/readers/test_tables.py::test_line_that_is_no_document_says_why_and_the_others_go_on"
+    ),
     "a call fails": "tests/flows/test_endings.py::test_failed_rows_are_3_above_the_rate_and_0_below",
     "an answer is cut at its limit": "tests/engine/test_generate.py::test_endless_answer_about_one_sentence_costs_that_sentence_alone",
     "an input is too long": "tests/engine/test_generate.py::test_prompt_that_is_too_long_is_split",

@@ -1,14 +1,18 @@
-"""One source file in, one Document out. Owns the choice of reader by name; each format is one file beside this one.
+"""One source file in, one Document out, or one for each row of a table. Owns the choice of reader by name; each format is one file
+beside this one.
 
 Offsets of a Document count code points of its text, and `document.encode()` gives the source bytes back for every document read here.
 """
 
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
 from hashlib import sha256
 from pathlib import Path, PurePosixPath
 
 import fsspec  # type: ignore[import-untyped]
 
 from chunkers.readers import decode, markdown, text
+from chunkers.readers.tables import TABLE_SUFFIXES, TableColumns, is_table, name_row, read_rows
 from chunkers.records import Document, DocumentError
 from chunkers.storage import StorageError
 
@@ -17,7 +21,7 @@ MARKDOWN_SUFFIXES = frozenset({".md", ".markdown", ".mdown", ".mkd", ".mdx", ".q
 UNREAD_SUFFIXES = {
     ".docx": "Word", ".doc": "Word", ".odt": "OpenDocument", ".rtf": "RTF", ".pdf": "PDF", ".epub": "EPUB", ".mobi": "Kindle",
     ".azw3": "Kindle", ".html": "HTML", ".htm": "HTML", ".xhtml": "HTML", ".xlsx": "Excel", ".xls": "Excel", ".pptx": "PowerPoint",
-    ".zip": "zip", ".gz": "gzip", ".parquet": "Parquet", ".png": "an image", ".jpg": "an image", ".jpeg": "an image", ".gif": "an image",
+    ".zip": "zip", ".gz": "gzip", ".png": "an image", ".jpg": "an image", ".jpeg": "an image", ".gif": "an image",
 }  # fmt: skip
 
 UNREAD_MAGIC = (
@@ -35,6 +39,37 @@ UNREAD_MAGIC = (
     (b"PAR1", "Parquet"),
     (b"\x7fELF", "a program"),
 )
+
+
+TEXT_SUFFIXES = frozenset({*MARKDOWN_SUFFIXES, *TABLE_SUFFIXES, ".txt", ".text"})
+"""What is taken of a folder."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Unread:
+    """An input, or a row of a table, that could not be read."""
+
+    path: str
+    message: str
+
+
+def read_documents(url: str, columns: TableColumns) -> Iterator[Document | Unread]:
+    """Yields the document that a file is, or those that the rows of a table are, in their order; for a row that is none, why.
+
+    Raises as `read_document` does, for a table that breaks off after some of its rows.
+    """
+    if not is_table(url):
+        yield read_document(url)
+        return
+    for row in read_rows(url, columns):
+        name = name_row(url, row)
+        if row.text is None:
+            yield Unread(path=name, message=f"{name}: row {row.number}: {row.problem}")
+            continue
+        try:
+            yield replace(parse_document(row.text.encode(), name, format=columns.format), table=url)
+        except DocumentError as error:
+            yield Unread(path=name, message=str(error))
 
 
 def read_document(url: str) -> Document:
@@ -60,16 +95,19 @@ def read_document(url: str) -> Document:
     return parse_document(data, url)
 
 
-def parse_document(data: bytes, path: str) -> Document:
-    """Parses the bytes of one file; the suffix of `path` decides the format. `parse_document(data, path).encode() == data`.
+def parse_document(data: bytes, path: str, *, format: str | None = None) -> Document:
+    """Parses the bytes of one file; the suffix of `path` decides the format where none is given: `markdown` or `text`.
+    `parse_document(data, path).encode() == data`.
 
     Raises DocumentError for data that is not text, or in a format that is not read yet.
     """
-    suffix = PurePosixPath(path).suffix.lower()
-    _refuse_unread(data, suffix, path)
+    if format is None:
+        suffix = PurePosixPath(path).suffix.lower()
+        _refuse_unread(data, suffix, path)
+        format = "markdown" if suffix in MARKDOWN_SUFFIXES else "text"
     decoded = decode.decode_bytes(data, path)
     doc_id = sha256(data).hexdigest()
-    parse = markdown.parse_markdown if suffix in MARKDOWN_SUFFIXES else text.parse_text
+    parse = markdown.parse_markdown if format == "markdown" else text.parse_text
     document = parse(decoded, doc_id=doc_id, path=path)
     if document.encode() != data:
         raise DocumentError(
@@ -88,6 +126,8 @@ def _read_bytes(url: str) -> bytes:
 
 
 def _refuse_unread(data: bytes, suffix: str, path: str) -> None:
+    if suffix in TABLE_SUFFIXES:
+        raise DocumentError(f"{path}: a table, each row of which is a document; one document is asked for here; only a run reads tables")
     name = UNREAD_SUFFIXES.get(suffix) or next((name for magic, name in UNREAD_MAGIC if data.startswith(magic)), None)
     if name is not None:
         raise DocumentError(

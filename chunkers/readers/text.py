@@ -15,6 +15,9 @@ _LINE = r"(?:(?<=[\n\r\v\f\x85\u2028\u2029])|\A)"
 _REST = r"[^\n\r\v\f\x85\u2028\u2029]*"
 _BLANK = r"[^\S\n\r\v\f\x85\u2028\u2029]*+"
 _BREAK = re.compile(f"{_NEWLINE}(?:{_BLANK}{_NEWLINE})++")
+_OTHER_NEWLINE = re.compile(r"[\r\v\f\x85\u2028\u2029]")
+_PLAIN_BREAK = re.compile(r"\n(?:[^\S\n]*+\n)++")
+"""`_BREAK` where there is no other newline than \\n, several times as fast."""
 _NUMBERED_HEADING = re.compile(
     r"(?:chapter|book|part|letter|volume|vol\.|act|scene|canto|section|appendix|adventure|stave|epilogue|prologue)"
     r"(?:[ \t]+(?:the[ \t]+)?(?:\d{1,4}|[ivxlcdm]{1,8}|one|two|three|four|five|six|seven|eight|nine|ten|first|last)\b[^\n]{0,80})?[.:]?",
@@ -107,7 +110,8 @@ def _iterate_blocks(text: str, body: _Body) -> Iterator[Block]:
         body_start = 0
     start = body_start
     # blank lines at the very start of the text belong to its first block
-    for match in _BREAK.finditer(text, body_start, body.end):
+    breaks = _BREAK if _OTHER_NEWLINE.search(text) else _PLAIN_BREAK
+    for match in breaks.finditer(text, body_start, body.end):
         if text[start : match.start()].strip():
             yield _make_block(text, start, match.end())
             start = match.end()
@@ -130,8 +134,9 @@ def is_heading(paragraph: str) -> bool:
         return False
     if _NUMERAL.fullmatch(paragraph) or _NUMBERED_HEADING.fullmatch(paragraph):
         return True
-    is_shouted = paragraph[0] in "\"'“‘«(" or paragraph[-1] in "!?,;\"'”’»"
-    return sum(char.isalpha() for char in paragraph) >= 3 and paragraph.isupper() and not is_shouted
+    if not paragraph.isupper() or paragraph[0] in "\"'“‘«(" or paragraph[-1] in "!?,;\"'”’»":
+        return False
+    return sum(char.isalpha() for char in paragraph) >= 3
 
 
 def _find_markers(text: str) -> Iterator[Span]:

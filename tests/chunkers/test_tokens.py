@@ -9,6 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from chunkers import tokens
+from chunkers.pretokens import find_counts
 from chunkers.tokens import Tokenizer
 
 TEXTS = st.text(st.characters(exclude_categories=["Cs"]), max_size=60)
@@ -62,3 +63,25 @@ def test_a_file_that_is_no_tokeniser_is_refused(tmp_path: Path) -> None:
     for name in ("a.json", "missing.json"):
         with pytest.raises(ValueError, match=name):
             Tokenizer(tmp_path / name)
+
+
+PLAIN = st.text(
+    st.one_of(st.sampled_from("  \n\t\u00a0''’“—stmdrvle059.,é\u2060ſÿ³ªπ"), st.characters(exclude_categories=["Cs"])), max_size=40
+)
+
+
+@pytest.mark.parametrize("is_by_digit", [False, True], ids=["gpt-2", "smollm2"])
+@given(text=PLAIN)
+def test_counts_by_words_are_the_tokenisers(
+    tokenizer_path: Path, tmp_path_factory: pytest.TempPathFactory, is_by_digit: bool, text: str
+) -> None:
+    engine = tokenizers.Tokenizer.from_file(str(tokenizer_path))
+    if is_by_digit:
+        rules = [tokenizers.pre_tokenizers.Digits(individual_digits=True), tokenizers.pre_tokenizers.ByteLevel(add_prefix_space=False)]
+        engine.pre_tokenizer = tokenizers.pre_tokenizers.Sequence(rules)
+    words = find_counts(engine.to_str().encode(), lambda word: len(engine.encode(word, add_special_tokens=False)))
+    assert words is not None
+    engine.encode_special_tokens = True
+    count = words.count(text)
+    assert count in (None, len(engine.encode(text, add_special_tokens=False)))
+    assert count is not None or not text.isascii() or not text.isprintable()

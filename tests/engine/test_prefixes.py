@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from engine.prefixes import MAX_EXCESS, PrefixTree, plan_prefixes, share_out
+from engine.prefixes import PrefixTree, plan_prefixes
 
 BLOCK = 4
 PROMPTS = st.lists(st.lists(st.integers(0, 1), max_size=24), max_size=30)
@@ -83,22 +83,3 @@ def test_longest_answers_come_first_inside_a_group_and_groups_in_their_own_order
     prompts = [[1] * 8 + [index] for index in range(3)] + [[2] * 8 + [index] for index in range(3)]
     plan = plan_prefixes(prompts, block_size=BLOCK, expected_tokens=[1, 3, 2, 9, 9, 10])
     assert plan.order == [1, 2, 0, 5, 3, 4]
-    assert plan.depths == [0, 2, 2, 0, 2, 2]
-
-
-@settings(deadline=None, max_examples=100)
-@given(st.lists(st.integers(1, 12), min_size=1, max_size=20), st.integers(1, 6))
-def test_shares_are_even_and_keep_groups_whole(sizes: list[int], num_workers: int) -> None:
-    prompts = [[group] * 8 + [member] * 3 for group, size in enumerate(sizes) for member in range(size)]
-    plan = plan_prefixes(prompts, block_size=BLOCK)
-    shares = share_out(plan, num_workers, [1.0] * len(prompts))
-    assert [position for share in shares for position in share] == plan.order
-    mean = len(prompts) / num_workers
-    assert max(map(len, shares)) <= (1 + MAX_EXCESS) * mean + 2
-    assert len(shares) <= num_workers
-
-
-def test_cut_is_where_nothing_is_shared() -> None:
-    prompts = [[1] * 8 + [index] * 4 for index in range(49)] + [[2] * 8 + [index] * 4 for index in range(51)]
-    shares = share_out(plan_prefixes(prompts, block_size=BLOCK), 2, [1.0] * 100)
-    assert [len(share) for share in shares] == [49, 51]

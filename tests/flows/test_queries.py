@@ -14,21 +14,25 @@ import polars as pl
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from typer.testing import CliRunner
 
+from chunkers.paths import ObjectPath
 from chunkers.records import DOCUMENTS, Category, hash_id
 from chunkers.shards import write_shard
 from engine.outcomes import Asked
 from engine.parts import REPLACES
 from engine.records import CALLS, Outcome
+from flows.__main__ import app
 from flows.asked import write_asked
 from flows.corpus import DocumentRow
-from flows.runs import Run
-from flows.tables import open_workspace
+from flows.runs import Run, write_file, write_shard_names
+from flows.tables import FILES, open_workspace
 from postprocess.records import FINDINGS, Finding, FindingStatus, name_finding
 from postprocess.yields import YIELDS, Yield
 from tests.chat_server import ChatServer
 from tests.flows.scripted import Folder
 from tests.flows.test_several_models import BOOK, CHANGES, SETTINGS, answer
+from tests.s3 import Faults
 
 README = (Path(__file__).parents[2] / "README.md").read_text("utf-8")
 SECTION = README.partition("## Questions to the tables")[2].partition("\n## ")[0]
@@ -499,3 +503,34 @@ def test_wrong_use_says_what_to_do(arguments: tuple[str, ...], words: str, tmp_p
 def test_unknown_view_names_those_that_there_are(folder: Path) -> None:
     told = Folder(folder, "").flows("sql", "--all", "from nothing", code=2)
     assert "latest" in told.stderr
+
+
+def upload(workspace: Path, target: ObjectPath) -> None:
+    """A workspace as runs in a store would have written it: each has noted its shards."""
+    for path in sorted(workspace.rglob("*")):
+        if path.is_file():
+            write_file(target / path.relative_to(workspace).as_posix(), path.read_bytes())
+    for folder in (target / "runs").iterdir():
+        write_shard_names(folder, sorted({path.name for path in folder.glob("requests/*/shard-*.parquet")}))
+
+
+def test_a_workspace_in_a_store_answers_as_the_one_here(
+    folder: Path, bucket: ObjectPath, faults: Faults, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    there, here = bucket / "w", folder / "out"
+    upload(here, there)
+    with open_workspace(there) as of_store, open_workspace(here) as of_folder:
+        for query in (*queries().values(), *(f"from {name} order by all" for name in (*FILES, "calls", "latest"))):
+            assert_same(of_store.execute(query).fetchall(), of_folder.execute(query).fetchall())
+    monkeypatch.chdir(folder)
+    monkeypatch.setenv("AWS_ENDPOINT_URL", f"http://127.0.0.1:{faults.port}")
+    faults.seen.clear()
+    command = ["sql", "--all", "select run, state, exit_code from runs order by all", "--format", "csv", "-o"]
+    told = CliRunner().invoke(app, [*command, str(there)])
+    seen = list(faults.seen)
+    assert told.exit_code == 0, told.output
+    assert told.stdout == CliRunner().invoke(app, [*command, str(here)]).stdout
+    assert told.stdout.count("\n") == 5
+    assert all("delimiter=%2F" in asked or "max-keys=1" in asked for asked in seen if "list-type=2" in asked), "no list of all there is"
+    tables = [asked for asked in seen if asked.startswith("GET ") and asked.endswith(".parquet")]
+    assert len(tables) <= 4 * len(set(tables)), "a table's footer, and no more"

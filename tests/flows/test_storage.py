@@ -58,7 +58,7 @@ def test_a_path_brings_its_settings_to_another_process(bucket: ObjectPath) -> No
 
 def test_runs_of_a_store_are_found_by_name_whatever_its_listings_say(bucket: ObjectPath, faults: Faults) -> None:
     run = Run(bucket / "w" / "runs" / "proofread-a-1")
-    run.write_manifest({"config": {"model": ["one"]}})
+    run.write_manifest({"models": [{"name": "one"}]})
     write_shard_names(run.folder, ["shard-00000.parquet"])
     for name in ("chunks", "scores/model=one"):
         write_shard(f"{run.folder}/{name}/shard-00000.parquet", CHUNKS, [])

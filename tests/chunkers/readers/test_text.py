@@ -1,8 +1,11 @@
 """Plain text: paragraphs, headings, and what belongs to the distributor."""
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
-from chunkers.readers import parse_document
+from chunkers.readers import parse_document, spans
+from chunkers.readers import text as reader
 from chunkers.readers.text import is_heading
 from chunkers.records import BlockKind, Document
 
@@ -145,3 +148,16 @@ def test_protected_in_plain_text() -> None:
         ("me@b.co.uk", "url"),
         ("* * * * *", "markup"),
     ]
+
+
+MARKS = st.sampled_from(["http:", "HTTP:", "ftp://", "a", "x:1", "www.", "WWW.b", "doi:", " ", "\n", "<", "ſ", "urn:", ".", "ı", '"', "_"])
+
+
+@given(text=st.lists(MARKS, max_size=9).map("".join))
+def test_addresses_are_those_that_the_expression_finds(text: str) -> None:
+    assert [match.span() for match in spans._find_urls(text)] == [match.span() for match in spans._URL.finditer(text)]
+
+
+@given(text=st.text(st.sampled_from("\n \ta\u00a0\x1c"), max_size=12))
+def test_plain_breaks_are_the_breaks_of_text_without_other_newlines(text: str) -> None:
+    assert [match.span() for match in reader._PLAIN_BREAK.finditer(text)] == [match.span() for match in reader._BREAK.finditer(text)]
