@@ -15,6 +15,7 @@ import fsspec  # type: ignore[import-untyped]
 import pyarrow as pa
 
 from chunkers.paths import is_url, is_web, path_of
+from chunkers.readers.tables import is_table
 from chunkers.records import hash_id, table_schema
 from chunkers.shards import read_shard, write_shard
 from chunkers.storage import StorageError
@@ -109,16 +110,24 @@ class Coverage:
         """Write down what the finished run has covered; returns how many inputs that is.
 
         All of them where it ended well. Where too much failed or a limit was reached, those that were read and of which no call failed: the
-        others are new again next time. A file that was changed while the run began is new too.
+        others are new again next time, a table as a whole. A file that was changed while the run began is new too.
         """
         documents, errors = read_rows(run.folder / "documents.parquet"), list(errors)
         unread = {error.path for error in errors}
         failed = {error.doc_id for error in errors}
+        failed_tables = {documents[doc_id].table for doc_id in failed if doc_id in documents}
+        failed_tables |= {path.partition("#")[0] for path in unread if path}
         is_well = code in (ExitCode.DONE, ExitCode.FINDINGS)
+
+        def is_covered(row: CoveredRow) -> bool:
+            if is_table(row.path):  # its documents are its rows
+                return _stamp(row.path) == row.stamp and (is_well or row.path not in failed_tables)
+            return (row.doc_id in documents and (is_well or row.doc_id not in failed)) or (is_well and row.path in unread)
+
         covered = {
             row.path: CoveredRow(path=row.path, stamp=row.stamp, doc_id=row.doc_id, key=row.key, run=run.name)
             for row in new.rows
-            if (row.doc_id in documents and (is_well or row.doc_id not in failed)) or (is_well and row.path in unread)
+            if is_covered(row)
         }
         if covered:
             write_shard(self.url, COVERED, sorted({**self.rows, **covered}.values(), key=lambda row: row.path))
