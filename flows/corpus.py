@@ -95,7 +95,7 @@ def _list_folder(folder: str) -> list[str]:
     files = _list_objects(f"{folder.rstrip('/')}/**") if is_url(folder) else list(_walk(Path(folder)))
     texts = [path for path in files if PurePosixPath(path).suffix.lower() in TEXT_SUFFIXES]
     if not texts:
-        raise DocumentError(
+        raise NothingFitsError(
             f"{folder}: no text in it; of a folder, files named {', '.join(sorted(TEXT_SUFFIXES))} are read; name others themselves"
         )
     if len(texts) < len(files):

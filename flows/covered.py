@@ -15,6 +15,7 @@ import fsspec  # type: ignore[import-untyped]
 import pyarrow as pa
 
 from chunkers.paths import is_url, is_web, path_of
+from chunkers.readers.tables import is_table
 from chunkers.records import hash_id, table_schema
 from chunkers.shards import read_shard, write_shard
 from chunkers.storage import StorageError
@@ -112,13 +113,17 @@ class Coverage:
         others are new again next time. A file that was changed while the run began is new too.
         """
         documents, errors = read_rows(run.folder / "documents.parquet"), list(errors)
-        unread = {error.path for error in errors}
+        unread = {error.path for error in errors if error.path is not None}
         failed = {error.doc_id for error in errors}
+        # of a table: where one of its rows failed, it did
+        failed |= {documents[doc_id].table for doc_id in failed if doc_id in documents}
+        read = {*documents, *(row.table for row in documents.values())}
         is_well = code in (ExitCode.DONE, ExitCode.FINDINGS)
         covered = {
             row.path: CoveredRow(path=row.path, stamp=row.stamp, doc_id=row.doc_id, key=row.key, run=run.name)
             for row in new.rows
-            if (row.doc_id in documents and (is_well or row.doc_id not in failed)) or (is_well and row.path in unread)
+            if (is_well and (row.doc_id in read or row.path in unread or is_table(row.path)))
+            or (not failed & {row.doc_id, row.path} and read & {row.doc_id, row.path})
         }
         if covered:
             write_shard(self.url, COVERED, sorted({**self.rows, **covered}.values(), key=lambda row: row.path))
