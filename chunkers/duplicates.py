@@ -20,7 +20,7 @@ SHINGLE_WORDS = 3
 """A changed word changes so many shingles: of a passage of 330 words with five words changed 0.91 is the same."""
 NUM_SLOTS = 64
 SEED = 20_261_129
-MIN_FOUND = 0.3
+MIN_FOUND = 0.99
 """Share of the pairs of exactly the similarity asked for that bands must find; of more similar ones they find more."""
 LEAST_SIMILARITY = 0.5
 """Below, too many pairs that only look alike would be compared."""

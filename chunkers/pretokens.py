@@ -36,7 +36,7 @@ class WordCounts(dict[str, int]):
 
     def __init__(self, rule: str, count_word: Callable[[str], int]) -> None:
         super().__init__()
-        self._cut, self._count_word = re.compile(rule).findall, count_word
+        self.cut, self._count_word = re.compile(rule).findall, count_word
 
     def __missing__(self, word: str) -> int:
         if len(self) >= MAX_KNOWN_WORDS:
@@ -48,7 +48,7 @@ class WordCounts(dict[str, int]):
         """Tokens of a text; None where it holds characters that only the tokeniser itself knows to cut at."""
         if _ODD.search(text):
             return None
-        return sum(map(self.__getitem__, self._cut(text)))
+        return sum(map(self.__getitem__, self.cut(text)))
 
 
 def find_counts(tokenizer_json: bytes, count_word: Callable[[str], int]) -> WordCounts | None:

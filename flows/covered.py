@@ -113,10 +113,10 @@ class Coverage:
         others are new again next time, a table as a whole. A file that was changed while the run began is new too.
         """
         documents, errors = read_rows(run.folder / "documents.parquet"), list(errors)
-        unread = {error.path for error in errors}
+        unread = {error.path for error in errors if error.path is not None}
         failed = {error.doc_id for error in errors}
         failed_tables = {documents[doc_id].table for doc_id in failed if doc_id in documents}
-        failed_tables |= {path.partition("#")[0] for path in unread if path}
+        failed_tables |= {path.partition("#")[0] for path in unread}
         is_well = code in (ExitCode.DONE, ExitCode.FINDINGS)
 
         def is_covered(row: CoveredRow) -> bool:

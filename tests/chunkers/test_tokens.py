@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 import tokenizers
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from chunkers import tokens
@@ -65,13 +65,13 @@ def test_a_file_that_is_no_tokeniser_is_refused(tmp_path: Path) -> None:
             Tokenizer(tmp_path / name)
 
 
-PLAIN = st.text(
-    st.one_of(st.sampled_from("  \n\t\u00a0''’“—stmdrvle059.,é\u2060ſÿ³ªπ"), st.characters(exclude_categories=["Cs"])), max_size=40
-)
+KNOWN = st.sampled_from("   \n\t\u00a0''’“—stmdrvle059.,é\u2060ſÿ")
+PLAIN = st.text(KNOWN, max_size=12) | st.text(st.one_of(KNOWN, st.characters(exclude_categories=["Cs"])), max_size=8)
 
 
 @pytest.mark.parametrize("is_by_digit", [False, True], ids=["gpt-2", "smollm2"])
 @given(text=PLAIN)
+@example(text="a  5 's 'll't  “é\n\n 0 \t x\u00a0\u00a0y 59..  ")
 def test_counts_by_words_are_the_tokenisers(
     tokenizer_path: Path, tmp_path_factory: pytest.TempPathFactory, is_by_digit: bool, text: str
 ) -> None:
@@ -85,3 +85,6 @@ def test_counts_by_words_are_the_tokenisers(
     count = words.count(text)
     assert count in (None, len(engine.encode(text, add_special_tokens=False)))
     assert count is not None or not text.isascii() or not text.isprintable()
+    if count is not None:
+        # the counts of a small tokeniser forgive much
+        assert words.cut(text) == [text[start:end] for _, (start, end) in engine.pre_tokenizer.pre_tokenize_str(text)]

@@ -13,7 +13,6 @@ from chunkers.records import DocumentError
 from chunkers.shards import read_shard
 from chunkers.tokens import Tokenizer
 from engine.models import Model
-from flows import corpus
 from flows.corpus import DocumentRow, build_corpus, expand_inputs, restore_corpus
 from tests.flows.scripted import Folder
 
@@ -36,8 +35,7 @@ def test_folder_is_the_texts_in_it(tmp_path: Path, monkeypatch: pytest.MonkeyPat
         expand_inputs(["empty"])
 
 
-def test_documents_of_a_table_come_back_from_their_shards(tmp_path: Path, model: Model, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(corpus, "MAX_SHARD_TOKENS", 200)
+def test_documents_of_a_table_come_back_from_their_shards(tmp_path: Path, model: Model) -> None:
     texts = [f"Text number {number}. It has some words more.\n\n# {number}\n" for number in range(60)]
     texts[7] = texts[3]
     texts[9] = ""
@@ -51,6 +49,7 @@ def test_documents_of_a_table_come_back_from_their_shards(tmp_path: Path, model:
             Tokenizer(model.tokenizer_path),
             max_tokens=64,
             max_context_tokens=8,
+            max_shard_tokens=200,
             columns=TableColumns(format=kind),
         )
         assert len(built.shard_paths) > 3

@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 
+from chunkers.readers import parse_document
 from chunkers.records import DocumentError
 from chunkers.tokens import Tokenizer
 from engine.models import Model
@@ -112,3 +113,15 @@ def test_a_pattern_may_fit_nothing_yet_and_a_name_may_not(inputs: Path) -> None:
     assert look(patterns=("none.md",)).paths == ("none.md",), "whoever reads it says so"
     with pytest.raises(DocumentError, match="names in one bucket"):
         look(patterns=("s3://*/x.md",))
+
+
+def test_a_table_is_covered_unless_a_row_of_it_failed(inputs: Path, model: Model) -> None:
+    (inputs / "rows.jsonl").write_text('{"text": "One text."}\n{"text": "Another text."}\n{"no": "text"}\n')
+    new = look(patterns=("in",))
+    assert new.paths == ("in/one/book.md", "in/rows.jsonl", "in/two/book.md")
+    row = parse_document(b"Another text.", "row").doc_id
+    failure = ErrorRow(doc_id=row, outcome="engine_error", message="it failed")
+    assert finish(new, model, ExitCode.FAILED_ROWS, (failure,)) == 2
+    assert look(patterns=("in",)).paths == ("in/rows.jsonl",)
+    assert finish(look(patterns=("in",)), model) == 1
+    assert look(patterns=("in",)).paths == ()

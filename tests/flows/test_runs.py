@@ -11,7 +11,6 @@ from chunkers.readers import parse_document
 from chunkers.records import DocumentError
 from chunkers.tokens import Tokenizer
 from engine.models import Model
-from flows import corpus
 from flows.corpus import build_corpus, expand_inputs, read_rows, restore_corpus, share_limit
 from flows.progress import expect_calls
 from flows.quiet import stderr_to_file
@@ -85,8 +84,7 @@ def test_inputs_are_expanded_in_order_and_once(tmp_path: Path, monkeypatch: pyte
         expand_inputs(["*.docx"])
 
 
-def test_documents_come_back_from_their_shards(tmp_path: Path, model: Model, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(corpus, "MAX_SHARD_TOKENS", 200)
+def test_documents_come_back_from_their_shards(tmp_path: Path, model: Model) -> None:
     contents = {
         "plain.txt": ("One two three. " * 100).encode(),
         "wide.txt": "Café — “naïve”.\r\n\r\nZwei.".encode("utf-16"),
@@ -99,7 +97,8 @@ def test_documents_come_back_from_their_shards(tmp_path: Path, model: Model, mon
     (tmp_path / "same.txt").write_bytes(contents["plain.txt"])
     (tmp_path / "zeros.bin").write_bytes(bytes(10))
     inputs = [str(tmp_path / name) for name in [*contents, "same.txt", "zeros.bin"]]
-    built = build_corpus(inputs, tmp_path / "run", Tokenizer(model.tokenizer_path), max_tokens=64, max_context_tokens=20)
+    sizes = {"max_tokens": 64, "max_context_tokens": 20, "max_shard_tokens": 200}
+    built = build_corpus(inputs, tmp_path / "run", Tokenizer(model.tokenizer_path), **sizes)
     assert [Path(unread.path).name for unread in built.unread] == ["zeros.bin"]
     assert len(built.shard_paths) == len(built.num_prose_chunks) > 1, "a shard is closed once it is full"
     restored = {Path(document.path).name: document for document in restore_corpus(built.shard_paths, built.documents_path)}
