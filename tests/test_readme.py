@@ -229,6 +229,10 @@ EVENTS = {
     ),
     "`--fresh`": "tests/flows/test_resume.py::test_fresh_computes_anew_and_leaves_what_is_stored",
     "the run is killed, whenever": "tests/flows/test_kill.py::test_real_run_killed_20_times_in_a_row",
+    "a worker of a cluster dies, or its scheduler": (
+        "tests/flows/test_cluster.py::"
+        "test_workers_die_and_join_the_scheduler_restarts_the_store_fails_and_the_tables_are_those_of_one_process"
+    ),
     "the engine's process dies": "tests/flows/test_endings.py::test_killed_engine_process_is_started_again_and_the_run_goes_on",
     "a call kills the engine twice": "tests/flows/test_endings.py::test_row_that_kills_the_engine_is_set_aside_and_the_rest_finishes",
     "the store does not answer, or answers 500": (
