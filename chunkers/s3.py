@@ -86,9 +86,10 @@ class S3Snapshot(S3Files):
         self._known: dict[str, Any] = {}
 
     async def _info(self, path: str, *given: Any, **kwargs: Any) -> Any:
-        if path not in self._known:
-            self._known[path] = await super()._info(path, *given, **kwargs)
-        return self._known[path]
+        key = self._strip_protocol(path)
+        if key not in self._known:
+            self._known[key] = await super()._info(path, *given, **kwargs)
+        return self._known[key]
 
 
 @contextmanager

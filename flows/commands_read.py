@@ -2,13 +2,13 @@
 
 import shlex
 import sys
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
 from chunkers.paths import path_of
 from flows.cli import OUT_HELP, OutOption, RunArgument, app, config_from, fail, print_out, recorded_config, run_from
-from flows.runs import RunError, list_runs
+from flows.runs import Run, RunError, ask_each, list_runs
 
 
 @app.command()
@@ -58,13 +58,10 @@ def status(out: OutOption = None) -> None:
     table = Table("run", "state", "words", "findings", "errors", "seconds", "", box=None, pad_edge=False, header_style="dim")
     for column in table.columns[2:6]:
         column.justify = "right"
-    for found in runs:
-        try:
-            manifest = found.read_manifest()
-        except RunError as error:
-            typer.echo(f"flows: {error}", err=True)
+    for found, manifest, state in zip(runs, ask_each(runs, _read_manifest), ask_each(runs, lambda run: run.state), strict=True):
+        if isinstance(manifest, RunError):
+            typer.echo(f"flows: {manifest}", err=True)
             continue
-        state = found.state
         if state == "running":
             progress = found.read_progress() or {"line": "", "wall_s": 0}
             table.add_row(found.name, state, "", "", "", f"{progress['wall_s']:.0f}", Text(progress["line"].strip()))
@@ -75,6 +72,13 @@ def status(out: OutOption = None) -> None:
         end = f"exit code {manifest['exit_code']}" if manifest.get("exit_code") else ""
         table.add_row(found.name, state, *cells, seconds, end)
     print_out(table)
+
+
+def _read_manifest(run: Run) -> dict[str, Any] | RunError:
+    try:
+        return run.read_manifest()
+    except RunError as error:
+        return error
 
 
 @app.command()

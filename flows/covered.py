@@ -110,20 +110,24 @@ class Coverage:
         """Write down what the finished run has covered; returns how many inputs that is.
 
         All of them where it ended well. Where too much failed or a limit was reached, those that were read and of which no call failed: the
-        others are new again next time. A file that was changed while the run began is new too.
+        others are new again next time, a table as a whole. A file that was changed while the run began is new too.
         """
         documents, errors = read_rows(run.folder / "documents.parquet"), list(errors)
         unread = {error.path for error in errors if error.path is not None}
         failed = {error.doc_id for error in errors}
-        # of a table: where one of its rows failed, it did
-        failed |= {documents[doc_id].table for doc_id in failed if doc_id in documents}
-        read = {*documents, *(row.table for row in documents.values())}
+        failed_tables = {documents[doc_id].table for doc_id in failed if doc_id in documents}
+        failed_tables |= {path.partition("#")[0] for path in unread}
         is_well = code in (ExitCode.DONE, ExitCode.FINDINGS)
+
+        def is_covered(row: CoveredRow) -> bool:
+            if is_table(row.path):  # its documents are its rows
+                return _stamp(row.path) == row.stamp and (is_well or row.path not in failed_tables)
+            return (row.doc_id in documents and (is_well or row.doc_id not in failed)) or (is_well and row.path in unread)
+
         covered = {
             row.path: CoveredRow(path=row.path, stamp=row.stamp, doc_id=row.doc_id, key=row.key, run=run.name)
             for row in new.rows
-            if (is_well and (row.doc_id in read or row.path in unread or is_table(row.path)))
-            or (not failed & {row.doc_id, row.path} and read & {row.doc_id, row.path})
+            if is_covered(row)
         }
         if covered:
             write_shard(self.url, COVERED, sorted({**self.rows, **covered}.values(), key=lambda row: row.path))

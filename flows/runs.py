@@ -220,12 +220,15 @@ class Run:
             return {pattern: sorted(folder.glob(pattern)) for pattern in patterns}
         wanted = list(patterns)
         if any("/" in pattern for pattern in wanted) and self.state not in ("done", "partial"):
-            found: list[list[AnyPath]] = ask_each(
-                wanted, lambda pattern: list(folder.glob(pattern)) if "/" in pattern else _keep_existing([folder / pattern])
-            )
+            found = ask_each(wanted, self._list_now)
         else:
             found = ask_each(self._name_files(wanted), _keep_existing)
         return dict(zip(wanted, found, strict=True))
+
+    def _list_now(self, pattern: str) -> list[AnyPath]:
+        if "/" in pattern:
+            return sorted(self.folder.glob(pattern))
+        return _keep_existing([self.folder / pattern])
 
     def _name_files(self, patterns: Sequence[str]) -> list[list[AnyPath]]:
         """What each of them stands for in a finished run, whether it is there or not."""

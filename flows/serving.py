@@ -6,6 +6,7 @@ started here and ends with this process; its database is the user's own, so that
 
 import asyncio
 import fcntl
+import multiprocessing
 import os
 import re
 import signal
@@ -130,6 +131,8 @@ def serve(served: Served, tell: Tell) -> None:
                     deadline = deadline or time.monotonic() + MAX_END_S
                     if time.monotonic() > deadline and not _answers(url):
                         tell(f"Prefect's server at {url} does not answer: the schedule could not be paused. What was finished is kept.")
+                        for child in multiprocessing.active_children():
+                            child.terminate()
                         signal.raise_signal(signal.SIGTERM)
         _raise_lost(ended, url)
 

@@ -231,6 +231,9 @@ EVENTS = {
     "the run is killed, whenever": "tests/flows/test_kill.py::test_real_run_killed_20_times_in_a_row",
     "the engine's process dies": "tests/flows/test_endings.py::test_killed_engine_process_is_started_again_and_the_run_goes_on",
     "a call kills the engine twice": "tests/flows/test_endings.py::test_row_that_kills_the_engine_is_set_aside_and_the_rest_finishes",
+    "the store does not answer, or answers 500": (
+        "tests/flows/test_store_runs.py::test_a_store_that_goes_away_ends_the_run_and_the_same_command_resumes"
+    ),
     "the disk is full": "tests/flows/test_endings.py::test_full_disk_is_5_loses_nothing_and_goes_on_when_there_is_room",
     "Ctrl-C, SIGTERM": "tests/flows/test_endings.py::test_signal_is_128_and_more_and_the_next_run_computes_only_the_rest",
     "the same run is started twice at once": "tests/flows/test_endings.py::test_same_run_is_not_worked_on_twice_at_once",

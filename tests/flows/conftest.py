@@ -27,7 +27,8 @@ def prefect_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
     home = {"PREFECT_HOME": str(tmp_path_factory.mktemp("server")), "PREFECT_SERVER_ANALYTICS_ENABLED": "false", "DO_NOT_TRACK": "1"}
-    home["PREFECT_DEPLOYMENT_CONCURRENCY_SLOT_WAIT_SECONDS"] = "1"  # half a minute passes between two runs of a schedule else
+    # of a schedule of seconds a hundred runs would be kept ready, and half a minute would pass between one that waits and the one before
+    home |= {"PREFECT_SERVER_SERVICES_SCHEDULER_MAX_RUNS": "4", "PREFECT_DEPLOYMENT_CONCURRENCY_SLOT_WAIT_SECONDS": "5"}
     command = [str(BIN / "prefect"), "server", "start", "--host", "127.0.0.1", "--port", str(port)]
     server = subprocess.Popen(command, env=os.environ | home, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     url = f"http://127.0.0.1:{port}/api"

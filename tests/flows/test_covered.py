@@ -9,7 +9,7 @@ from chunkers.records import DocumentError
 from chunkers.tokens import Tokenizer
 from engine.models import Model
 from flows.config import ConfigError
-from flows.corpus import build_corpus
+from flows.corpus import build_corpus, read_rows
 from flows.covered import Coverage, NewInputs
 from flows.ends import ExitCode
 from flows.errors import ErrorRow
@@ -31,11 +31,16 @@ def look(settings: str = "settings", style: str | None = None, patterns: tuple[s
     return Coverage("out/served/t.parquet", settings, style).find_new(patterns)
 
 
-def finish(new: NewInputs, model: Model, code: ExitCode = ExitCode.DONE, errors: tuple[ErrorRow, ...] = ()) -> int:
-    """A run over what is new has ended so."""
+def read(new: NewInputs, model: Model) -> Run:
+    """A run over what is new, as far as cover() asks."""
     run = Run(Path("out/runs/r"))
     build_corpus(new.paths, run.folder, Tokenizer(model.tokenizer_path), max_tokens=448, max_context_tokens=32)
-    return Coverage("out/served/t.parquet", "settings", None).cover(new, run, code, errors)
+    return run
+
+
+def finish(new: NewInputs, model: Model, code: ExitCode = ExitCode.DONE, errors: tuple[ErrorRow, ...] = ()) -> int:
+    """That run has ended so."""
+    return Coverage("out/served/t.parquet", "settings", None).cover(new, read(new, model), code, errors)
 
 
 def test_only_what_changed_is_new(inputs: Path, model: Model) -> None:
@@ -88,8 +93,23 @@ def test_a_file_that_cannot_be_read_is_asked_once_where_the_run_ended_well(input
     assert look().paths == ("in/zeros.md",)
 
 
+def test_a_table_is_covered_as_a_whole(inputs: Path, model: Model) -> None:
+    table, patterns = inputs / "pages.jsonl", ("in/*.jsonl",)
+    table.write_text('{"id": "a", "text": "This is an other text."}\n{"id": "b", "text": "And one more."}\n')
+    new = look(patterns=patterns)
+    documents = read_rows(read(new, model).folder / "documents.parquet")
+    assert sorted(row.path for row in documents.values()) == ["in/pages.jsonl#a", "in/pages.jsonl#b"]
+    assert finish(new, model, ExitCode.FAILED_ROWS, (ErrorRow(doc_id=min(documents), outcome="timeout", message="late"),)) == 0
+    assert finish(new, model) == 1
+    assert look(patterns=patterns).paths == ()
+    table.write_text(table.read_text() + '{"id": "c", "text": "A third one."}\n')
+    assert look(patterns=patterns).paths == ("in/pages.jsonl",)
+
+
 def test_a_pattern_may_fit_nothing_yet_and_a_name_may_not(inputs: Path) -> None:
     assert look(patterns=("none/*.md",)).paths == ()
+    (inputs / "empty").mkdir()
+    assert look(patterns=("in/empty",)).paths == ()
     assert look(patterns=("none.md",)).paths == ("none.md",), "whoever reads it says so"
     with pytest.raises(DocumentError, match="names in one bucket"):
         look(patterns=("s3://*/x.md",))

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
+from uuid import uuid4
 
 import pytest
 from typer.testing import CliRunner
@@ -133,7 +134,7 @@ def test_an_engine_is_loaded_and_asked_where_that_is_wanted(folder: Folder) -> N
 @contextmanager
 def cluster(tmp_path: Path, *paths: Path | None) -> Iterator[str]:
     """A Dask scheduler with a worker for each, which finds packages in that folder first."""
-    file = tmp_path / "scheduler.json"
+    file = tmp_path / f"{uuid4().hex}.json"  # a scheduler that was killed leaves its own
     quiet: dict[str, Any] = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
     options = ["--no-dashboard", "--host", "127.0.0.1"]
     dask = [sys.executable, "-m", "dask"]

@@ -96,7 +96,7 @@ def run_of(folder: Folder, path: str) -> Run:
 def test_each_run_takes_what_is_new_waits_for_the_engines_and_leaves_its_report(folder: Folder, name: str) -> None:
     api = Api(folder.prefect_url)
     write(folder, "first.md", "This is an other text.")
-    with serving(folder, "--interval", "10s", "--name", name) as served:
+    with serving(folder, "--interval", "20s", "--name", name) as served:
         served.await_line("1 new or changed document, ")
         assert run_of(folder, "in/first.md").state == "done"
         with api.hold(slot_name(None)):
@@ -256,6 +256,7 @@ def test_nothing_is_served_where_it_cannot_be(folder: Folder, name: str, monkeyp
         assert (refused.exit_code, words in refused.stderr) == (2, True), refused.output
 
 
+@pytest.mark.slow
 def test_one_command_serves_a_schedule_at_a_time_and_a_lost_server_is_named(folder: Folder, name: str) -> None:
     nowhere = Folder(folder.path, "http://127.0.0.1:9/api")
     told = nowhere.flows("serve", "proofread", "in/*.md", "--cron", "0 2 * * *", "--name", name, code=2).stderr

@@ -58,7 +58,7 @@ def read_tables(run: Run, protocol: str = "score") -> dict[str, bytes]:
 
 
 def await_true(is_met: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + 120
+    deadline = time.monotonic() + 240
     while not is_met():
         assert time.monotonic() < deadline
         time.sleep(0.02)
@@ -74,7 +74,7 @@ def test_a_run_in_a_store_that_fails_for_a_while_ends_as_one_here(
 ) -> None:
     command = ("run", "proofread", f"{bucket}/in/*.md", "-m", "fake")
     configure(folder, faults, "edits", seconds_a_call=0.5)
-    there, here = folder.start(*command, "-o", f"{bucket}/w"), folder.start(*command, "-o", "out")
+    there = folder.start(*command, "-o", f"{bucket}/w")
     for moment in ("/chunks/", "/calls/"):  # nothing is asked yet; something is answered, and the rest is on its way
         await_true(has_put(faults, moment))
         faults.num_failed, faults.failing = 0, "/"
@@ -91,8 +91,7 @@ def test_a_run_in_a_store_that_fails_for_a_while_ends_as_one_here(
     written = [name for name in puts if name not in ("lock", "run.log", "engine.log")]
     assert written[-1] == "_SUCCESS", "the marker is the last"
     assert not run.log_dir.exists()
-    here.communicate(timeout=240)
-    assert here.returncode == 0
+    folder.flows(*command, "-o", "out")
     assert read_tables(the_run(folder.path / "out"), "edits") == read_tables(run, "edits")
     assert run.read_manifest()["time"]["num_calls"] == read_calls(bucket / "w").height == folder.calls().height == 12, "each once"
     # in this process, which has imported what a command needs; each of them is run for itself by the slow tests
