@@ -71,7 +71,7 @@ PLAIN = st.text(KNOWN, max_size=12) | st.text(st.one_of(KNOWN, st.characters(exc
 
 @pytest.mark.parametrize("is_by_digit", [False, True], ids=["gpt-2", "smollm2"])
 @given(text=PLAIN)
-@example(text="a  5 's 'll't  “é\n\n 0 \t x\u00a0\u00a0y 59..  ")
+@example(text="we'llx you'rex I'vex don'tx he'dx I'mx a  5 's 'll't  “é\n\n 0 \t x\u00a0\u00a0y 59..  ")
 def test_counts_by_words_are_the_tokenisers(
     tokenizer_path: Path, tmp_path_factory: pytest.TempPathFactory, is_by_digit: bool, text: str
 ) -> None:
