@@ -247,6 +247,7 @@ SENTENCES = (
 
 
 @pytest.mark.slow
+@pytest.mark.engine
 def test_int8_model_loads_and_scores_as_the_whole_one_does(model: Model, vllm_engine: Engine) -> None:
     from chunkers.tokens import Tokenizer
     from engine.process import EngineSpec, ProcessEngine

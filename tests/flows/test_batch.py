@@ -383,6 +383,7 @@ except SystemExit:
 
 
 @pytest.mark.slow
+@pytest.mark.engine
 def test_same_form_as_vllm_run_batch(tmp_path: Path) -> None:
     """Every key that `vllm run-batch` gives and that means something here is there, with the same prompt and the same kind of values."""
     from engine.models import EMBEDDED, resolve_model

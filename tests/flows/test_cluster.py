@@ -171,6 +171,7 @@ def test_workers_die_and_join_the_scheduler_restarts_the_store_fails_and_the_tab
 
 
 @pytest.mark.slow
+@pytest.mark.engine
 def test_two_real_engines_answer_what_one_process_then_finds_in_the_store(tmp_path: Path, prefect_url: str) -> None:
     folder = Folder(tmp_path, prefect_url)
     (tmp_path / "flows.toml").write_text("max_shard_tokens = 1\n")

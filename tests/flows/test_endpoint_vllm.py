@@ -23,7 +23,7 @@ from tests.flows.scripted import Folder
 
 KEY = "sk-of-the-local-server"
 MAX_MODEL_LEN = 2560
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.engine]
 
 
 @pytest.fixture(scope="module")

@@ -16,7 +16,7 @@ import pytest
 from flows.runs import Run, list_runs
 from tests.flows.scripted import Folder
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.engine]
 
 BIN = Path(sys.executable).parent
 DATA = Path(__file__).parents[2] / "data"

@@ -65,6 +65,7 @@ def read_calls(folder: Path) -> pl.DataFrame:
 
 
 @pytest.mark.slow
+@pytest.mark.engine
 def test_real_run_killed_20_times_in_a_row(tmp_path: Path, prefect_url: str) -> None:
     command = ("run", "proofread", "chapter.md", "--limit", "2")
     for name in ("reference", "killed"):
