@@ -4,26 +4,34 @@ All get the same text: prose alone, markup taken out, and one character in the p
 that touches what was taken out is not counted. Harper comes with galley; the others come with its extra `eval`.
 """
 
+import os
 import re
 import subprocess
 import sys
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
+from functools import cache
 from importlib import import_module
 from importlib.util import find_spec
 from itertools import groupby, pairwise
+from multiprocessing import get_context
 from pathlib import Path
 
 from harper import Dialect, Language, Linter
 
 from chunkers.candidates.harper import categorize, guess_dialect, read_suggestion
 from chunkers.candidates.prose import CLEAR, OPAQUE, Prose, match_apostrophe, match_case
-from chunkers.records import Category
+from chunkers.records import Category, Document
 from postprocess.collate import has_overlap
 from postprocess.grade import Change
 
 Tool = Callable[[Prose], Iterable[tuple[int, int, str, Category]]]
 """Start, end, replacement and category of each suggestion in a document."""
+
+DOCUMENTS_EACH = 4
+"""That a process reads at least: a tool is loaded in the time of a few."""
 
 
 class BaselineError(Exception):
@@ -69,6 +77,46 @@ def propose_changes(name: str, tool: Tool, prose: Prose) -> list[Change]:
         if not kept or not has_overlap((kept[-1].start, kept[-1].end), span):
             kept.append(first[span])
     return kept
+
+
+def propose_for_all(name: str, documents: Sequence[Document], tell: Callable[[int], None]) -> list[list[Change]]:
+    """What a tool would change in each document, in their order, read by as many processes as there are cores for this one.
+
+    `tell` is given the number of documents that are done. Raises BaselineError where the tool cannot be used.
+    """
+    num_processes = min(len(os.sched_getaffinity(0)), len(documents) // DOCUMENTS_EACH)
+    if num_processes < 2:
+        tool, found = find_baseline(name).load(), []
+        for document in documents:
+            found.append(propose_changes(name, tool, Prose(document)))
+            tell(len(found))
+        return found
+    # spawned: what this process has loaded and its threads, an engine's among them, are none of theirs
+    pool = ProcessPoolExecutor(num_processes, mp_context=get_context("spawn"))
+    try:
+        longest_first = sorted(range(len(documents)), key=lambda index: -len(documents[index].text))
+        futures = {index: pool.submit(_propose, name, documents[index]) for index in longest_first}
+        for num_done, future in enumerate(as_completed(futures.values()), 1):
+            future.result()
+            tell(num_done)
+    except BrokenProcessPool as error:
+        raise BaselineError(
+            f"One of {num_processes} processes that ran baseline {name} was ended from outside, as happens when memory runs out; "
+            f"each loads the tool; free memory, or give fewer cores: taskset -c 0 {Path(sys.argv[0]).name} …"
+        ) from error
+    finally:
+        pool.shutdown(cancel_futures=True)
+    return [futures[index].result() for index in range(len(documents))]
+
+
+def _propose(name: str, document: Document) -> list[Change]:
+    return propose_changes(name, _load(name), Prose(document))
+
+
+@cache
+def _load(name: str) -> Tool:
+    """The tool of a process that does nothing else."""
+    return find_baseline(name).load()
 
 
 class PlainText:

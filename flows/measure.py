@@ -5,8 +5,7 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from chunkers.candidates.prose import Prose
-from flows.baselines import find_baseline, propose_changes
+from flows.baselines import find_baseline, propose_for_all
 from flows.corrected import Books, CorrectedDocument
 from flows.evaluation import grade
 from postprocess.evaluate import Evaluation, evaluate
@@ -68,12 +67,15 @@ class Gauge:
         """What another tool finds. Raises BaselineError where it cannot be used."""
         baseline = find_baseline(name)
         started = last = time.monotonic()
-        tool, graded = baseline.load(), []
-        for number, each in enumerate(documents, 1):
-            graded.append(grade(each, propose_changes(name, tool, Prose(each.document))))
-            if time.monotonic() > last + TELL_EVERY_S or number == len(documents):
+
+        def tell_now_and_then(num_done: int) -> None:
+            nonlocal last
+            if time.monotonic() > last + TELL_EVERY_S or num_done == len(documents):
                 last = time.monotonic()
-                tell(f"{name}: {number:,} of {len(documents):,} documents in {last - started:.0f} s")
+                tell(f"{name}: {num_done:,} of {len(documents):,} documents in {last - started:.0f} s")
+
+        found = propose_for_all(name, [each.document for each in documents], tell_now_and_then)
+        graded = [grade(each, changes) for each, changes in zip(documents, found, strict=True)]
         return self.measure(baseline.label, graded, round(time.monotonic() - started, 1))
 
 

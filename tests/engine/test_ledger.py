@@ -47,6 +47,33 @@ def test_step_is_shared_by_tokens_prompt_and_answer_apart() -> None:
     assert (both.prefill_seconds, both.decode_seconds) == pytest.approx((0.8, 0.1))
 
 
+def test_answers_counted_together_take_what_they_take_one_by_one() -> None:
+    together, one_by_one, rng = Meter(), Meter(), random.Random(11)
+    keys, running = [f"r{n}" for n in range(40)], set[str]()
+    taken: list[tuple[float, ...]] = []
+    for _ in range(400):
+        # some pause, some are read again, some end, as when a cache is full or a draft brings several tokens
+        answering = {key for key in sorted(running) if rng.random() < 0.9}
+        others = {key: Computed(rng.randrange(0, 30), rng.randrange(0, 4)) for key in rng.sample(sorted({*keys} - answering), 3)}
+        together.count_ones(answering)
+        for key in answering:
+            one_by_one.count(key, Computed(0, 1))
+        for key, tokens in others.items():
+            together.count(key, tokens)
+            one_by_one.count(key, tokens)
+        seconds = rng.random()
+        together.end_step(seconds)
+        one_by_one.end_step(seconds)
+        running = answering | others.keys()
+        for key in rng.sample(sorted(running), 2):
+            running.discard(key)
+            shares = [meter.take(key) for meter in (together, one_by_one)]
+            taken.append(tuple(seconds for share in shares for seconds in (share.prefill_seconds, share.decode_seconds)))
+    assert len(taken) == 800
+    assert all(each[:2] == pytest.approx(each[2:], abs=1e-9) for each in taken)
+    assert sum(each[1] for each in taken) > 10
+
+
 def test_step_without_a_token_goes_to_the_next() -> None:
     meter = Meter()
     meter.end_step(1.0)

@@ -1,12 +1,15 @@
 """Other tools on text with code, links and markup: their offsets come back right, and what is protected is left alone."""
 
+import os
+from dataclasses import replace
+
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from chunkers.candidates.prose import Prose
 from chunkers.readers import parse_document
-from flows.baselines import BASELINES, BaselineError, PlainText, find_baseline, propose_changes
+from flows.baselines import BASELINES, DOCUMENTS_EACH, BaselineError, PlainText, Tool, find_baseline, propose_changes, propose_for_all
 from tests.postprocess.rows import TEXTS
 
 TEXT = """# A “recieve” of things
@@ -40,6 +43,27 @@ def test_tool_finds_its_errors_at_their_place(name: str) -> None:
     assert {each.proposers for each in changes} == {(name,)}
     assert sum(prose.text[each.start : each.end] == "recieved" for each in changes) == 1, "neither in code nor in a link's target"
     assert not {"Don’t", "Don", "apple"} & found.keys()
+
+
+def test_processes_find_what_one_finds_in_the_order_given(monkeypatch: pytest.MonkeyPatch) -> None:
+    name = "harper"
+    # the shortest first and the longest last, each with words of its own: neither length nor end decides the order
+    documents = [
+        parse_document((f"# Part {number}\n\n" + f"We recieved {number} of them, wich occured. " * (number + 1)).encode(), f"{number}.md")
+        for number in range(2 * DOCUMENTS_EACH)
+    ]
+    tool = find_baseline(name).load()
+    expected = [propose_changes(name, tool, Prose(document)) for document in documents]
+
+    def load_here() -> Tool:
+        pytest.fail("read by processes of its own")
+
+    monkeypatch.setitem(BASELINES, name, replace(BASELINES[name], load=load_here))
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _: {0, 1})
+    told: list[int] = []
+    assert propose_for_all(name, documents, told.append) == expected
+    assert len({len(each) for each in expected}) == len(documents), "or a change of order would not be seen"
+    assert told == list(range(1, len(documents) + 1))
 
 
 def test_unknown_baseline_is_an_error_that_names_the_others() -> None:
