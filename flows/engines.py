@@ -357,6 +357,12 @@ def abort_engines() -> None:
         hosted.abort()
 
 
+def check_going() -> None:
+    """Raise EngineError once engines are aborted: for work that needs none, and would go on for long."""
+    if _is_stopped.is_set():
+        raise EngineError(STOPPED)
+
+
 def close_engines() -> None:
     """Close every engine of this process."""
     with _hosted_lock:

@@ -18,7 +18,7 @@ from engine.records import Completion, Outcome, Sampling
 from engine.score import SCORES, Score, ScoreJob
 from engine.surprise import propose
 from flows.corpus import restore_documents
-from flows.engines import HostedModel
+from flows.engines import HostedModel, check_going
 from flows.protocols import TEXT_PROTOCOLS, TextProtocol
 from flows.styles import style_passages
 from postprocess.edits import AnswerError, reject_answer
@@ -44,9 +44,14 @@ class Judged:
 
 
 def write_candidates(shard_path: AnyPath, documents_path: AnyPath, target: AnyPath) -> None:
-    """Run every detector over the documents of a shard."""
-    found = (candidate for document, _ in restore_documents(shard_path, documents_path) for candidate in find_candidates(document))
-    write_shard(str(target), CANDIDATES, found)
+    """Run every detector over the documents of a shard. Raises EngineError between two of them where the run is stopped."""
+
+    def find() -> Iterator[Candidate]:
+        for document, _ in restore_documents(shard_path, documents_path):
+            check_going()
+            yield from find_candidates(document)
+
+    write_shard(str(target), CANDIDATES, find())
 
 
 def read_candidates(path: AnyPath) -> dict[str, list[Candidate]]:

@@ -11,7 +11,10 @@ from chunkers.readers import parse_document
 from chunkers.records import DocumentError
 from chunkers.tokens import Tokenizer
 from engine.models import Model
+from engine.protocol import EngineError
 from flows.corpus import build_corpus, expand_inputs, read_rows, restore_corpus, share_limit
+from flows.engines import abort_engines, close_engines
+from flows.judge import write_candidates
 from flows.progress import expect_calls
 from flows.quiet import stderr_to_file
 from flows.reports import name_files
@@ -105,6 +108,21 @@ def test_documents_come_back_from_their_shards(tmp_path: Path, model: Model) -> 
     assert {name: document.encode() for name, document in restored.items()} == contents
     for name, document in restored.items():
         assert document == parse_document(contents[name], str(tmp_path / name))
+
+
+def test_detectors_end_with_the_run_that_is_stopped(tmp_path: Path, model: Model) -> None:
+    (tmp_path / "a.md").write_text("He said said that.\n")
+    built = build_corpus([str(tmp_path / "a.md")], tmp_path / "run", Tokenizer(model.tokenizer_path), max_tokens=64, max_context_tokens=0)
+    target = tmp_path / "run" / "candidates" / "shard-00000.parquet"
+    abort_engines()
+    try:
+        with pytest.raises(EngineError):
+            write_candidates(built.shard_paths[0], built.documents_path, target)
+    finally:
+        close_engines()
+    assert not target.exists()
+    write_candidates(built.shard_paths[0], built.documents_path, target)
+    assert target.exists()
 
 
 def test_files_of_a_run_have_safe_names_each_once(tmp_path: Path, model: Model) -> None:
