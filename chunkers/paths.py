@@ -6,12 +6,27 @@ them do not. Nothing here is decided by a listing that was made before.
 
 from collections.abc import Iterator
 from datetime import UTC, datetime
+from errno import EHOSTUNREACH
 from pathlib import Path, PurePosixPath
-from typing import Any, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias
 
-import fsspec  # type: ignore[import-untyped]
+if TYPE_CHECKING:
+    from chunkers.storage import Storage
 
-from chunkers.storage import Storage, StorageError, use_storage, used_storage
+# fsspec and the settings of stores are imported where an object is asked for: a command that only says how it is used needs neither
+
+
+class StorageError(OSError):
+    """A store that stays away or may not be used: what was met, the rule, what to do. Says nothing of what lies there."""
+
+    def __init__(self, message: str) -> None:
+        super().__init__(EHOSTUNREACH, message)  # an errno that no reader takes for a broken file
+
+    def __str__(self) -> str:
+        return str(self.strerror)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return type(self), (self.strerror,)
 
 
 class ObjectPath:
@@ -41,6 +56,8 @@ class ObjectPath:
         return self._url < other._url
 
     def __reduce__(self) -> tuple[Any, ...]:
+        from chunkers.storage import used_storage
+
         return _restore, (self._url, used_storage())
 
     def __truediv__(self, name: str) -> "ObjectPath":
@@ -115,9 +132,8 @@ class ObjectPath:
         except FileExistsError:
             raise
         except OSError as error:
-            if not isinstance(
-                error, FileNotFoundError | PermissionError | StorageError
-            ):  # servers name a refused condition each in its way
+            # servers name a refused condition each in its way
+            if not isinstance(error, FileNotFoundError | PermissionError | StorageError):
                 raise FileExistsError(f"{self} is there already ({error})") from error
             raise
 
@@ -168,6 +184,10 @@ class ObjectPath:
         return filesystem.snapshot() if hasattr(filesystem, "snapshot") else filesystem
 
     def _find(self) -> tuple[Any, str]:
+        import fsspec  # type: ignore[import-untyped]
+
+        import chunkers.storage  # noqa: F401 - leads fsspec to the store
+
         filesystem, path = fsspec.core.url_to_fs(self._url)
         return filesystem, str(path)
 
@@ -196,6 +216,8 @@ def path_of(text: str) -> AnyPath:
     return ObjectPath(text) if is_url(text) else Path(text)
 
 
-def _restore(url: str, storage: Storage) -> ObjectPath:
+def _restore(url: str, storage: "Storage") -> ObjectPath:
+    from chunkers.storage import use_storage
+
     use_storage(storage)
     return ObjectPath(url)

@@ -22,7 +22,7 @@ from botocore.exceptions import (  # type: ignore[import-untyped]
 from fsspec.asyn import sync_wrapper  # type: ignore[import-untyped]
 from s3fs import S3FileSystem  # type: ignore[import-untyped]
 
-from chunkers.storage import StorageError
+from chunkers.paths import StorageError
 
 _NO_CREDENTIALS = (NoCredentialsError, PartialCredentialsError, ProfileNotFound)
 _AWAY = frozenset({429, 500, 502, 503, 504})

@@ -21,7 +21,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from fsspec.implementations.local import LocalFileSystem  # type: ignore[import-untyped]
 
-from chunkers.storage import StorageError
+import chunkers.storage  # noqa: F401 - leads fsspec to a store
+from chunkers.paths import StorageError
 
 Row = TypeVar("Row")
 Convert = Callable[[Any], Any]

@@ -5,7 +5,6 @@ Secrets are no settings: they come from the environment, a profile or the machin
 
 import os
 from dataclasses import dataclass
-from errno import EHOSTUNREACH
 from typing import Any
 
 import fsspec  # type: ignore[import-untyped]
@@ -26,19 +25,6 @@ class Storage:
     endpoint_url: str | None = None
     region: str | None = None
     profile: str | None = None
-
-
-class StorageError(OSError):
-    """A store that stays away or may not be used: what was met, the rule, what to do. Says nothing of what lies there."""
-
-    def __init__(self, message: str) -> None:
-        super().__init__(EHOSTUNREACH, message)  # an errno that no reader takes for a broken file
-
-    def __str__(self) -> str:
-        return str(self.strerror)
-
-    def __reduce__(self) -> tuple[Any, ...]:
-        return type(self), (self.strerror,)
 
 
 _own = dict(conf.get("s3", {}))

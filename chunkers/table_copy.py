@@ -16,6 +16,7 @@ import fsspec  # type: ignore[import-untyped]
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+import chunkers.storage  # noqa: F401 - leads fsspec to a store
 from chunkers.paths import AnyPath
 from chunkers.readers.tables import BATCH_ROWS, TableColumns, is_lines, iterate_lines, open_parquet, open_table, read_line
 from chunkers.records import DocumentError

@@ -18,6 +18,7 @@ import pyarrow.parquet as pq
 from fsspec.implementations.local import LocalFileSystem  # type: ignore[import-untyped]
 from fsspec.implementations.memory import MemoryFileSystem  # type: ignore[import-untyped]
 
+import chunkers.storage  # noqa: F401 - leads fsspec to a store
 from chunkers.shards import write_shard
 from engine.records import CALLS
 

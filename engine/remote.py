@@ -15,6 +15,7 @@ from typing import Any
 import fsspec  # type: ignore[import-untyped]
 from fsspec.callbacks import Callback  # type: ignore[import-untyped]
 
+import chunkers.storage  # noqa: F401 - leads fsspec to a store
 from chunkers.records import hash_id
 from engine.cache import write_once
 from engine.folders import ModelError, choose_files, read_json, refuse_single_file, require_files

@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 import typer
 
 from chunkers.paths import path_of
-from chunkers.storage import used_storage
 from flows.printable import printable
 from flows.runs import Run, RunError, find_run
 
@@ -58,6 +57,7 @@ def recorded_config(run: Run) -> "RunConfig":
 
     Ends with a message where they cannot be read.
     """
+    from chunkers.storage import used_storage
     from flows.config import ConfigError, restore_config
 
     try:

@@ -3,10 +3,9 @@
 from collections.abc import Iterable, Iterator
 from typing import TypeVar
 
-from chunkers.paths import AnyPath, path_of
+from chunkers.paths import AnyPath, StorageError, path_of
 from chunkers.records import Candidate
 from chunkers.shards import read_shard, write_shard
-from chunkers.storage import StorageError
 from engine.score import Score
 from flows.config import ConfigError, RunConfig
 from flows.corpus import restore_documents

@@ -136,9 +136,9 @@ def compute_run(
     """
     from datetime import UTC, datetime
 
+    from chunkers.paths import StorageError
     from chunkers.records import DocumentError
     from chunkers.shards import ShardError
-    from chunkers.storage import StorageError
     from engine.budget import Spending
     from engine.feed import FAILURES
     from engine.models import ModelError

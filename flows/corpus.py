@@ -11,12 +11,11 @@ from operator import attrgetter
 from pathlib import Path, PurePosixPath
 
 from chunkers.passages import apply_style
-from chunkers.paths import AnyPath, ObjectPath, is_url, is_web, path_of
+from chunkers.paths import AnyPath, ObjectPath, StorageError, is_url, is_web, path_of
 from chunkers.readers import TEXT_SUFFIXES, Unread, parse_document, read_documents
 from chunkers.readers.tables import TableColumns
 from chunkers.records import CHUNKS, DOCUMENTS, Chunk, Document, DocumentError
 from chunkers.shards import MAX_SHARD_TOKENS, read_shard, write_shard
-from chunkers.storage import StorageError
 from chunkers.tokens import BATCH_CHARS, Tokenizer
 from chunkers.windows import block_texts, window_document
 from flows.runs import write_shard_names

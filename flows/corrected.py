@@ -8,9 +8,8 @@ from typing import Annotated
 
 from pydantic import BaseModel, BeforeValidator, TypeAdapter, ValidationError
 
-from chunkers.paths import AnyPath, is_web, path_of
+from chunkers.paths import AnyPath, StorageError, is_web, path_of
 from chunkers.records import Document
-from chunkers.storage import StorageError
 from postprocess.truth import Correction, TruthError, load_truth
 
 TRUTH_SUFFIX = ".edits.json"

@@ -14,11 +14,10 @@ from pathlib import Path
 import fsspec  # type: ignore[import-untyped]
 import pyarrow as pa
 
-from chunkers.paths import is_url, is_web, path_of
+from chunkers.paths import StorageError, is_url, is_web, path_of
 from chunkers.readers.tables import is_table
 from chunkers.records import hash_id, table_schema
 from chunkers.shards import read_shard, write_shard
-from chunkers.storage import StorageError
 from flows.config import RunConfig
 from flows.corpus import NothingFitsError, expand_inputs, read_rows
 from flows.ends import ExitCode

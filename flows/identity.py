@@ -14,8 +14,8 @@ from typing import Any
 
 import fsspec  # type: ignore[import-untyped]
 
+from chunkers.paths import StorageError
 from chunkers.records import hash_id
-from chunkers.storage import StorageError
 
 UNREADABLE = "unreadable"
 """In place of the checksum of an input that cannot be read."""

@@ -18,8 +18,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from uuid import uuid4
 
-from chunkers.paths import ObjectPath
-from chunkers.storage import StorageError
+from chunkers.paths import ObjectPath, StorageError
 
 logger = logging.getLogger(__name__)
 

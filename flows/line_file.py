@@ -21,6 +21,7 @@ import fsspec  # type: ignore[import-untyped]
 import numpy as np
 from fsspec.implementations.local import LocalFileSystem  # type: ignore[import-untyped]
 
+from chunkers.paths import StorageError
 from engine.remote import network_errors
 
 STDOUT = "-"
@@ -247,6 +248,8 @@ def fetch_lines(source: str, spool: BinaryIO) -> Path | None:
         else:
             with Path(source).open("rb") as file:  # a pipe can be read once
                 shutil.copyfileobj(file, spool)
+    except StorageError as error:
+        raise LineFileError(str(error)) from error
     except network_errors() as error:
         raise LineFileError(
             f"{source} cannot be read ({_reason(error)}); an input is a path, - for stdin, or a URL such as s3://…"

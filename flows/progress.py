@@ -15,7 +15,7 @@ from rich.spinner import Spinner
 from rich.table import Table
 from rich.text import Text
 
-from chunkers.storage import StorageError
+from chunkers.paths import StorageError
 from engine.feed import Progress
 from flows.engines import ModelState
 from flows.runs import Run

@@ -15,8 +15,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any, TextIO, TypeVar
 
-from chunkers.paths import AnyPath, ObjectPath, path_of
-from chunkers.storage import StorageError
+from chunkers.paths import AnyPath, ObjectPath, StorageError, path_of
 from flows.lease import LeaseError, find_holder, hold_lease
 from flows.log_copies import LogCopies, find_log_dir
 

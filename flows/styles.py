@@ -10,10 +10,9 @@ from typing import Any
 import pyarrow as pa
 
 from chunkers.passages import apply_style
-from chunkers.paths import AnyPath, is_web, path_of
+from chunkers.paths import AnyPath, StorageError, is_web, path_of
 from chunkers.records import Document, table_schema
 from chunkers.shards import read_shard, write_shard
-from chunkers.storage import StorageError
 from chunkers.style import NO_STYLE, Style, StyleError, parse_style, restore_style
 from engine.style_prompt import render_style
 from flows.config import ConfigError

@@ -7,9 +7,8 @@ from typing import Protocol
 
 from pydantic import BaseModel, ConfigDict, TypeAdapter, ValidationError
 
-from chunkers.paths import AnyPath
+from chunkers.paths import AnyPath, StorageError
 from chunkers.records import Category, Document
-from chunkers.storage import StorageError
 from postprocess.exports.report import TruthItem
 from postprocess.places import Places
 from postprocess.records import Finding

@@ -11,10 +11,11 @@ from pathlib import Path, PurePosixPath
 
 import fsspec  # type: ignore[import-untyped]
 
+import chunkers.storage  # noqa: F401 - leads fsspec to a store
+from chunkers.paths import StorageError
 from chunkers.readers import decode, markdown, text
 from chunkers.readers.tables import TABLE_SUFFIXES, TableColumns, is_table, name_row, read_rows
 from chunkers.records import Document, DocumentError
-from chunkers.storage import StorageError
 
 MARKDOWN_SUFFIXES = frozenset({".md", ".markdown", ".mdown", ".mkd", ".mdx", ".qmd", ".rmd"})
 

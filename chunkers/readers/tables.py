@@ -13,8 +13,9 @@ import fsspec  # type: ignore[import-untyped]
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+import chunkers.storage  # noqa: F401 - leads fsspec to a store
+from chunkers.paths import StorageError
 from chunkers.records import DocumentError
-from chunkers.storage import StorageError
 
 LINE_SUFFIXES = frozenset({".jsonl", ".ndjson"})
 TABLE_SUFFIXES = frozenset({".parquet", *LINE_SUFFIXES})

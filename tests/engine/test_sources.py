@@ -9,7 +9,9 @@ from typing import Any
 
 import fsspec  # type: ignore[import-untyped]
 import pytest
+from fsspec.config import conf  # type: ignore[import-untyped]
 
+from chunkers.storage import Storage, use_storage
 from engine.folders import ModelError
 from engine.hub import list_repos
 from engine.models import resolve_model
@@ -61,6 +63,9 @@ def pin_of(revision: str, weights_sha256: str = "w") -> Pin:
 
 def go_offline(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("AWS_ENDPOINT_URL", CLOSED)
+    monkeypatch.setenv("AWS_MAX_ATTEMPTS", "2")  # else it is asked for half a minute
+    monkeypatch.setitem(conf, "s3", conf["s3"])
+    use_storage(Storage())
     fsspec.filesystem("s3").clear_instance_cache()
 
 
@@ -195,7 +200,7 @@ def test_bucket_without_credentials_says_which(bucket: Any, tmp_path: Path, monk
         resolve_model(url, tmp_path / "cache")
 
 
-def test_bucket_that_cannot_be_reached_says_so_soon(bucket: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_bucket_that_cannot_be_reached_says_so(bucket: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     go_offline(monkeypatch)
     started = monotonic()
     with pytest.raises(ModelError, match="Check the network and AWS_ENDPOINT_URL"):

@@ -364,7 +364,7 @@ def test_a_bucket_without_credentials_is_said(folder: Folder, monkeypatch: pytes
     for key in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_PROFILE"):
         monkeypatch.delenv(key, raising=False)
     told = folder.flows("batch", "-i", "s3://batch-test/in.jsonl", "-o", "out.jsonl", "--model", "fake", code=2).stderr
-    assert "s3://batch-test/in.jsonl cannot be read (Unable to locate credentials)" in told
+    assert "flows: s3://batch-test/in.jsonl cannot be reached without credentials (Unable to locate credentials)" in told
 
 
 def test_help_imports_nothing_heavy(folder: Folder) -> None:

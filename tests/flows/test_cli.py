@@ -49,7 +49,7 @@ def test_help_imports_nothing_heavy() -> None:
 
 WRONG = [
     (["run", "proofread", "missing.md"], "missing.md: no such file"),
-    (["run", "proofread", "folder"], "folder: a folder"),
+    (["run", "proofread", "folder"], "folder: no text in it"),
     (["run", "proofread", "*.nothing"], "no file fits"),
     (["run", "proofread", "book.docx"], "which is not read yet"),
     (["run", "proofread", "zeros.txt"], "zeros.txt"),
@@ -57,7 +57,7 @@ WRONG = [
     (["run", "proofread", "good.md", "-m", "no-such-model"], "neither a built-in name"),
     (["run", "proofread", "good.md", "--min-confidence", "2"], "min_confidence"),
     (["run", "proofread", "good.md", "--protocol", "guess"], "protocol"),
-    (["run", "proofread", "good.md", "-o", "s3://bucket/out"], "is a URL"),
+    (["run", "proofread", "good.md", "-o", "https://host/out"], "is an address of the web"),
     (["run", "proofread", "good.md", "-m", "smollm2-135m", "--max-tokens", "4000"], "exceeds max_model_len"),
     (["run", "proofread", "x" * 300], "x" * 300),
     (["run", "proofread", "good.md", "-o", "good.md"], "good.md"),

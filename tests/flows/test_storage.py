@@ -7,11 +7,11 @@ from pathlib import Path
 import fsspec  # type: ignore[import-untyped]
 import pytest
 
-from chunkers.paths import ObjectPath, path_of
+from chunkers.paths import ObjectPath, StorageError, path_of
 from chunkers.readers import read_document
 from chunkers.records import CHUNKS, Chunk, DocumentError
 from chunkers.shards import read_shard, write_shard
-from chunkers.storage import Storage, StorageError, use_storage, used_storage
+from chunkers.storage import Storage, use_storage, used_storage
 from flows.config import ConfigError, load_config
 from flows.corpus import expand_inputs
 from flows.runs import SUCCESS, Run, RunError, find_run, list_runs, write_file, write_shard_names
