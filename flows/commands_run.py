@@ -47,6 +47,9 @@ TextColumnOption = Annotated[
 ]
 IdColumnOption = Annotated[str | None, typer.Option(help="The column that a row is called by (default: id or url, else its number).")]
 TextFormatOption = Annotated[str | None, typer.Option(help="What the texts of tables are: text or markdown (default text).")]
+ClusterOption = Annotated[
+    str | None, typer.Option(help="local:N for N worker processes here, tcp://HOST:PORT for a Dask scheduler's (default: this process).")
+]
 FreshOption = Annotated[
     bool | None, typer.Option("--fresh", help="Ignore stored answers and compute everything anew; nothing stored is deleted.")
 ]
@@ -77,10 +80,7 @@ def run(
     max_cost: Annotated[str | None, typer.Option(help="Money this command may spend, by [prices] in flows.toml; then exit code 4.")] = None,
     max_engine_hours: Annotated[float | None, typer.Option(help="Hours for which it may hold engines; then exit code 4.")] = None,
     deadline: Annotated[str | None, typer.Option(help="When to stop: 90m, 1h30m, 06:00, 2026-12-01T06:00; then exit code 4.")] = None,
-    cluster: Annotated[
-        str | None,
-        typer.Option(help="local:N for N worker processes here, tcp://HOST:PORT for a Dask scheduler's (default: this process)."),
-    ] = None,
+    cluster: ClusterOption = None,
     fail_on: Annotated[str | None, typer.Option(help="never, accepted or any: such findings are exit code 1 (default never).")] = None,
 ) -> None:
     """Run a flow over documents. The same command again resumes."""
@@ -145,10 +145,9 @@ def compute_run(
     from engine.protocol import EngineError
     from engine.records import Outcome
     from flows.config import ConfigError
-    from flows.endpoints import find_key
     from flows.ends import ExitCode
     from flows.engines import Limits, limit_engines
-    from flows.execute import InterruptedRun, NothingToDoError, check_fits, execute_run, plan_run
+    from flows.execute import InterruptedRun, NothingToDoError, check_models, execute_run, plan_run
 
     check_flow(flow)
     resume = f"The same command resumes: {_resume(command)}"
@@ -159,11 +158,7 @@ def compute_run(
         plan = plan_run(flow, inputs, config)
         if expected is not None and plan.run.name != expected.name:
             fail(f"The inputs or a model of {expected.name} have changed since; a retry asks the same again. Run its command: {resume}")
-        if config.fresh or plan.run.state != "done":  # of a run that is done, nobody is asked
-            for hosted in plan.hosted:
-                if hosted.config.engine == "endpoint":
-                    find_key(hosted.name, hosted.config)
-        check_fits(plan, config)
+        check_models(plan, config)
         plan.run.folder.mkdir(parents=True, exist_ok=True)
     except (ConfigError, DocumentError, ModelError, NothingToDoError, OSError) as error:
         fail(str(error))

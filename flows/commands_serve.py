@@ -9,6 +9,7 @@ import typer
 
 from flows.cli import OutOption, app, config_from, fail
 from flows.commands_run import (
+    ClusterOption,
     FlowArgument,
     InputsArgument,
     LimitOption,
@@ -21,9 +22,6 @@ from flows.commands_run import (
 )
 from flows.printable import printable
 
-ClusterOption = Annotated[
-    str | None, typer.Option(help="local:N for N worker processes here, tcp://HOST:PORT for a Dask scheduler's (default: none).")
-]
 INTERVAL = re.compile(r"(?:(\d+)d)?(?:(\d+)h)?(?:(\d+)m)?(?:(\d+)s?)?")
 
 

@@ -2,7 +2,6 @@
 
 import logging
 import shlex
-import signal
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -13,7 +12,6 @@ from datetime import UTC, datetime
 from hashlib import sha256
 from importlib.metadata import version
 from pathlib import Path, PurePosixPath
-from types import FrameType
 from typing import TYPE_CHECKING, Any, TextIO
 
 from rich.console import Console
@@ -26,6 +24,7 @@ from flows.collation import find_calibration
 from flows.config import LIMITS, ConfigError, RunConfig
 from flows.corpus import MAX_TOLD, expand_inputs
 from flows.costs import write_ledger
+from flows.endpoints import find_key
 from flows.ends import End, find_end
 from flows.engines import HostedModel, ModelState, host_model
 from flows.identity import fingerprint_run
@@ -36,6 +35,7 @@ from flows.progress import ProgressLine, measure_models
 from flows.quiet import stderr_to_file
 from flows.runs import ENGINE_LOG, PARTIAL, RUN_LOG, SUCCESS, Run, RunError, name_run
 from flows.server import prepare_prefect, start_server
+from flows.signals import on_signals
 from flows.styles import StyleSheet, find_sheet, identify_styles
 
 if TYPE_CHECKING:
@@ -59,22 +59,14 @@ class InterruptedRun(KeyboardInterrupt):
 
 @contextmanager
 def stop_on_signals(abort: Callable[[], None]) -> Iterator[None]:
-    """SIGINT and SIGTERM end the run: jobs that wait for an engine are let go first, for nothing else would wake their threads.
+    """SIGINT and SIGTERM end the run: jobs that wait for an engine are let go first, for nothing else would wake their threads."""
 
-    A second signal ends the process at once, also while an engine loads.
-    """
-
-    def stop(signum: int, _frame: FrameType | None) -> None:
-        signal.signal(signum, signal.SIG_DFL)
+    def stop(signum: int) -> None:
         abort()
         raise InterruptedRun(signum)
 
-    before = {signum: signal.signal(signum, stop) for signum in (signal.SIGINT, signal.SIGTERM)}
-    try:
+    with on_signals(stop):
         yield
-    finally:
-        for signum, handler in before.items():
-            signal.signal(signum, handler)
 
 
 class _Printable(logging.Formatter):
@@ -178,6 +170,15 @@ def check_fits(plan: Plan, config: RunConfig) -> None:
             model.check_fit()
 
 
+def check_models(plan: Plan, config: RunConfig) -> None:
+    """Raises ConfigError where the key of a server is not there, FitError as `check_fits`; of a run that is done, nobody is asked."""
+    if config.fresh or plan.run.state != "done":
+        for hosted in plan.hosted:
+            if hosted.config.engine == "endpoint":
+                find_key(hosted.name, hosted.config)
+    check_fits(plan, config)
+
+
 def fingerprint(flow: str, inputs: tuple[str, ...], hosted: tuple[HostedModel, ...], config: RunConfig, styles: list[str]) -> str:
     """64 hex digits over what decides the tables of a run; without inputs, over what it asks of them."""
     settings = config.model_dump(
@@ -236,7 +237,7 @@ def _execute(plan: Plan, config: RunConfig, command: list[str]) -> tuple[Run, En
             team.abort()
             raise
         finally:
-            states = team.look()
+            states = team.measure()
             times = measure_time(states, time.monotonic() - started, team.phases())
             team.close()
     measured = measure_models(states)

@@ -24,11 +24,10 @@ from engine.models import ModelError
 from engine.protocol import EngineError
 from flows.config import ConfigError, RunConfig, load_config
 from flows.covered import Coverage, NewInputs
-from flows.endpoints import find_key
 from flows.ends import End, ExitCode
 from flows.engines import Limits, host_model, limit_engines
 from flows.errors import ErrorRow
-from flows.execute import InterruptedRun, NothingToDoError, check_fits, execute_run, fingerprint, plan_run
+from flows.execute import InterruptedRun, NothingToDoError, check_models, execute_run, fingerprint, plan_run
 from flows.printable import printable
 from flows.published import publish_run
 from flows.runs import ENGINE_LOG, Run, RunError
@@ -78,10 +77,7 @@ def _cover_new(name: str, inputs: list[str], config: RunConfig, settings: Settin
 def _proofread(name: str, inputs: list[str], new: NewInputs, coverage: Coverage, config: RunConfig, settings: Settings) -> State[Any]:
     command = command_of(new.paths, settings)
     plan = plan_run("proofread", new.paths, config)
-    for hosted in plan.hosted:
-        if hosted.config.engine == "endpoint":
-            find_key(hosted.name, hosted.config)
-    check_fits(plan, config)
+    check_models(plan, config)
     try:
         run, end = execute_run(plan, config, command)
     except InterruptedRun as error:

@@ -8,6 +8,7 @@ import threading
 import urllib.request
 from concurrent.futures import Future
 from typing import Any
+from urllib.parse import urlsplit
 
 from engine.protocol import EngineError
 
@@ -38,6 +39,11 @@ def find_prefect_url() -> str | None:
     from prefect.settings import get_current_settings
 
     return get_current_settings().api.url
+
+
+def is_loopback(url: str) -> bool:
+    """Whether a server's address is one that this machine alone can ask."""
+    return urlsplit(url).hostname in ("127.0.0.1", "localhost", "::1")
 
 
 def ask_server(url: str, path: str) -> Any:

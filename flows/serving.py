@@ -21,7 +21,6 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path, PurePosixPath
-from types import FrameType
 from typing import TYPE_CHECKING, Any
 from uuid import UUID
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
@@ -31,6 +30,7 @@ import tzlocal
 from chunkers.records import hash_id
 from engine.cache import default_cache_dir
 from flows.server import ask_server, prepare_prefect
+from flows.signals import on_signals
 
 if TYPE_CHECKING:
     from prefect.runner import Runner
@@ -118,7 +118,7 @@ def serve(served: Served, tell: Tell) -> None:
     Raises ServeError before anything is registered, and ServerLostError.
     """
     stopped = threading.Event()
-    with _set_on_signals(stopped), _hold_name(served.name), _find_server(tell, stopped) as url:
+    with on_signals(lambda _: stopped.set()), _hold_name(served.name), _find_server(tell, stopped) as url:
         if stopped.is_set():
             return
         # in a thread of its own: in the main thread Prefect's runner would answer SIGTERM itself, by sys.exit within its own event loop
@@ -217,22 +217,6 @@ async def _register(runner: "Runner", served: Served) -> UUID:
         tags=["galley"],
         entrypoint_type=EntrypointType.MODULE_PATH,
     )
-
-
-@contextmanager
-def _set_on_signals(stopped: threading.Event) -> Iterator[None]:
-    """SIGINT and SIGTERM set the event, from before a server of our own is started until it has ended."""
-
-    def handle(signum: int, _frame: FrameType | None) -> None:
-        signal.signal(signum, signal.SIG_DFL)
-        stopped.set()
-
-    before = {signum: signal.signal(signum, handle) for signum in (signal.SIGINT, signal.SIGTERM)}
-    try:
-        yield
-    finally:
-        for signum, handler in before.items():
-            signal.signal(signum, handler)
 
 
 @contextmanager

@@ -3,13 +3,14 @@
 from collections.abc import Sequence
 from concurrent.futures import Future
 from contextlib import AbstractContextManager, nullcontext
-from typing import Any, Protocol, cast
-
-from prefect.futures import PrefectConcurrentFuture, PrefectFuture
-from prefect.task_runners import TaskRunner, ThreadPoolTaskRunner
+from typing import TYPE_CHECKING, Any, Protocol, cast
 
 from flows.engines import HostedModel, ModelState, abort_engines, close_engines
 from flows.phases import Phase, measure_phases
+
+if TYPE_CHECKING:
+    from prefect.futures import PrefectConcurrentFuture, PrefectFuture
+    from prefect.task_runners import TaskRunner
 
 MAX_SHARDS_AT_ONCE = 4
 """Shards in work at the same time in one process: enough that the engine never waits for the next one's candidates."""
@@ -37,7 +38,7 @@ class Workers(Protocol):
         """Whether what ended a flow was that the workers were lost, and there are some again: then the flow goes on where it was."""
         ...
 
-    def finish(self, model: str, shards: Sequence[PrefectFuture[Any]]) -> None:
+    def finish(self, model: str, shards: "Sequence[PrefectFuture[Any]]") -> None:
         """Wait until no shard needs the model's engine any more, and let go of it. Raises what ended one of them."""
         ...
 
@@ -47,6 +48,10 @@ class Workers(Protocol):
 
     def look_apart(self) -> list[tuple[str, ModelState]]:
         """The same for each worker that has begun with a model: its name, and what it did."""
+        ...
+
+    def measure(self) -> list[ModelState]:
+        """What each model did in all; once the flow has ended."""
         ...
 
     def phases(self) -> dict[Phase, float]:
@@ -70,6 +75,8 @@ class ProcessWorkers:
 
     def task_runner(self) -> "TaskRunner[Any]":
         """As the protocol says."""
+        from prefect.task_runners import ThreadPoolTaskRunner  # here: it takes 2 s, in which engine and server start
+
         return ThreadPoolTaskRunner(max_workers=MAX_SHARDS_AT_ONCE)
 
     def place(self, index: int, *, at_engine: bool = False) -> AbstractContextManager[Any]:
@@ -84,7 +91,7 @@ class ProcessWorkers:
         """As the protocol says: a process cannot lose itself."""
         return False
 
-    def finish(self, model: str, shards: Sequence[PrefectFuture[Any]]) -> None:
+    def finish(self, model: str, shards: "Sequence[PrefectFuture[Any]]") -> None:
         """As the protocol says; while the next engine loads, the last answers become tables."""
         self._hosted[model].await_shards(cast("Sequence[PrefectConcurrentFuture[Any]]", shards))
         self._hosted[model].close()
@@ -92,6 +99,10 @@ class ProcessWorkers:
     def look(self) -> list[ModelState]:
         """As the protocol says."""
         return [model.state for model in self._hosted.values()]
+
+    def measure(self) -> list[ModelState]:
+        """As the protocol says."""
+        return self.look()
 
     def look_apart(self) -> list[tuple[str, ModelState]]:
         """As the protocol says."""

@@ -15,9 +15,11 @@ import pytest
 
 from chunkers.paths import ObjectPath
 from chunkers.storage import Storage, use_storage, used_storage
+from engine.cache import default_cache_dir
 from tests.s3 import Faults, serve_s3
 
 BIN = Path(sys.executable).parent
+REAL_CACHE = default_cache_dir()
 
 
 @pytest.fixture(scope="session")
@@ -69,6 +71,16 @@ def faults(s3_server: dict[str, str], monkeypatch: pytest.MonkeyPatch, tmp_path:
     made.stop()
     fsspec.filesystem("s3").clear_instance_cache()
     use_storage(before)
+
+
+@pytest.fixture
+def patient(faults: Faults, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """For whole runs: as many tries as a user has, and the user's own models in the cache; the logs that a run keeps are not for there."""
+    cache = tmp_path / "cache" / "galley"
+    cache.mkdir(parents=True)
+    for name in ("models", "checksums"):
+        (cache / name).symlink_to(REAL_CACHE / name)
+    monkeypatch.delenv("AWS_MAX_ATTEMPTS")
 
 
 @pytest.fixture

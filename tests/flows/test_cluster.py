@@ -13,14 +13,12 @@ import polars as pl
 import pytest
 
 from chunkers.paths import AnyPath, ObjectPath
-from engine.cache import default_cache_dir
 from flows.runs import Run, list_runs, write_file
 from flows.tables import list_calls
 from tests.flows.scripted import DATA, Folder
 from tests.s3 import Faults
 
 DASK = str(Path(sys.executable).with_name("dask"))
-REAL_CACHE = default_cache_dir()
 NOT_OF_ANSWERS = ("ledger.parquet", "yields.parquet")
 """Tables of a run that hold seconds."""
 
@@ -129,13 +127,8 @@ def await_true(is_met: Callable[[], bool], process: "subprocess.Popen[str]") -> 
 
 @pytest.mark.slow
 def test_workers_die_and_join_the_scheduler_restarts_the_store_fails_and_the_tables_are_those_of_one_process(
-    tmp_path: Path, prefect_url: str, bucket: ObjectPath, faults: Faults, cluster: Cluster, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, prefect_url: str, bucket: ObjectPath, faults: Faults, patient: None, cluster: Cluster
 ) -> None:
-    cache = tmp_path / "cache" / "galley"
-    cache.mkdir(parents=True)
-    for name in ("models", "checksums"):
-        (cache / name).symlink_to(REAL_CACHE / name)
-    monkeypatch.delenv("AWS_MAX_ATTEMPTS")
     folder = Folder(tmp_path, prefect_url)
     storage = f'[storage]\nendpoint_url = "http://127.0.0.1:{faults.port}"'
     write_library(bucket / "in", 12)

@@ -9,7 +9,6 @@ import pytest
 from typer.testing import CliRunner
 
 from chunkers.paths import ObjectPath, path_of
-from engine.cache import default_cache_dir
 from engine.models import Model
 from flows.__main__ import app
 from flows.runs import Run, list_runs, write_file
@@ -18,18 +17,12 @@ from tests.flows.scripted import DATA, Folder
 from tests.s3 import Faults
 
 BOOK = "using-cpp-from-swift"
-REAL_CACHE = default_cache_dir()
 JUDGED = {"score": "scores/*/shard-*.parquet", "edits": "answers/*/shard-*.parquet"}
 
 
 @pytest.fixture
-def folder(tmp_path: Path, prefect_url: str, model: Model, bucket: ObjectPath, faults: Faults, monkeypatch: pytest.MonkeyPatch) -> Folder:
+def folder(tmp_path: Path, prefect_url: str, model: Model, bucket: ObjectPath, faults: Faults, patient: None) -> Folder:
     """A working folder whose flows.toml leads to the bucket, where a book lies with its style sheet and what people corrected in it."""
-    cache = tmp_path / "cache" / "galley"
-    cache.mkdir(parents=True)
-    for name in ("models", "checksums"):  # the user's own: the logs that a run keeps here are not for there
-        (cache / name).symlink_to(REAL_CACHE / name)
-    monkeypatch.delenv("AWS_MAX_ATTEMPTS")
     made = Folder(tmp_path, prefect_url)
     configure(made, faults, "edits")
     write_file(bucket / "in" / "book.md", (DATA / f"{BOOK}.md").read_bytes())
