@@ -127,6 +127,25 @@ def test_corrected_answer_takes_the_place_of_the_bad_one(ask: Ask) -> None:
     assert not result.judged.failures
 
 
+def test_shard_that_comes_from_another_worker_finds_what_that_one_has_stored(model: Model, workspace: Path, tmp_path: Path) -> None:
+    config = ModelConfig(source="scripted", protocol="edits")
+    settings = {"name": "m", "config": config, "workspace": workspace, "model": model, "prices": Prices(), "is_fresh": False}
+    first, second = (ScriptedModel(**settings, limits=Limits()) for _ in range(2))
+    shards = [tmp_path / f"shard-{index:05}.parquet" for index in range(2)]
+    for shard, text in zip(shards, (TEXT, "The lamp was lit."), strict=True):
+        write_shard(str(shard), CHUNKS, [make_chunk(text)])
+    try:
+        ask_shard(shards[0], tmp_path / "answers-0.parquet", first, None)  # its store is open from now on
+        ask_shard(shards[1], tmp_path / "answers-1.parquet", second, None)
+        second.close()  # as a worker that leaves
+        assert len(second.computed) == 1
+        ask_shard(shards[1], tmp_path / "answers-1.parquet", first, None)
+        assert len(first.computed) == 1, "the first shard's; what the other worker has answered is not asked again"
+    finally:
+        first.close()
+        second.close()
+
+
 @pytest.mark.parametrize(
     ("answer", "outcome", "place"),
     [
